@@ -1,0 +1,2 @@
+//! The operations that a transformer's forward and backward need, and their plain-loop reference.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The CPU backend: kernels and threads.
+

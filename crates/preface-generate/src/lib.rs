@@ -1,0 +1,2 @@
+//! Greedy, sampling and beam search over batches of sequences.
+#![forbid(unsafe_code)]

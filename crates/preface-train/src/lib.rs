@@ -1,0 +1,2 @@
+//! Loss, optimizer, schedule, loop and checkpoints.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The methods that are trained: prefixes and their reparametrisation.
+#![forbid(unsafe_code)]
