@@ -1,2 +1,21 @@
 //! Model families, weights, tokenizers and layers, forward and backward, over any backend.
+//!
+//! `weights/` reads files, `tokenizer/` turns text into ids, `family/` knows how a family's files name things, `layer/`
+//! holds the layers. [`Model`] runs them: [`Model::loss_and_gradient`] for training, [`KvCache`] for generation. What a
+//! method has trained reaches the model only as [`Attachments`].
 #![forbid(unsafe_code)]
+
+mod attachments;
+mod batch;
+mod cache;
+mod error;
+mod layer;
+mod model;
+mod spec;
+
+pub use attachments::{Attachments, AttachmentsGrad, Segment};
+pub use batch::{Batch, Sequence};
+pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
+pub use error::ModelError;
+pub use model::Model;
+pub use spec::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};

@@ -1,0 +1,161 @@
+//! A frozen decoder-only language model: forward, loss, and the gradient of what is attached to it.
+
+use preface_backend::{Backend, Direction, Epilogue, Head, Norm, Storage, Term};
+
+use crate::layer::{Block, BlockKept, Context, Text};
+use crate::{Attachments, AttachmentsGrad, Batch, ModelSpec};
+
+/// Weights on a backend.
+pub struct Model<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) spec: ModelSpec,
+    pub(crate) embedding: B::Weight,
+    pub(crate) position_embedding: Option<B::Weight>,
+    pub(crate) rotary: Option<B::Rows>,
+    pub(crate) blocks: Vec<Block<B>>,
+    pub(crate) final_norm: Norm<B>,
+    /// The head where it is not the embedding.
+    pub(crate) own_head: Option<B::Weight>,
+}
+
+impl<B: Backend> Model<B> {
+    /// Shapes and kinds of the layers.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// What the model runs on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Bytes that the weights occupy as stored.
+    pub fn weight_bytes(&self) -> usize {
+        let blocks = self.blocks.iter().flat_map(|block| {
+            [
+                &block.attention.qkv.weight,
+                &block.attention.output.weight,
+                &block.feed_forward.up.weight,
+                &block.feed_forward.down.weight,
+            ]
+        });
+        let tables = self.own_head.iter().chain(&self.position_embedding).chain([&self.embedding]);
+        blocks.chain(tables).map(|weight| self.backend.weight_bytes(weight)).sum()
+    }
+
+    /// Negative log-likelihood in nats of every target of the batch, in the batch's order.
+    pub fn loss(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
+        let x = self.run(batch, attachments);
+        let normed = self.target_rows(batch, &x);
+        let mut loss = self.backend.rows(batch.n_target(), 1, Storage::Exact);
+        self.backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, None);
+        self.backend.read(&loss)
+    }
+
+    /// The same, and the gradient of the *sum* of all target losses, added to `grads`.
+    pub fn loss_and_gradient(
+        &self,
+        batch: &Batch<B>,
+        attachments: &Attachments<B>,
+        grads: &mut AttachmentsGrad<B>,
+    ) -> Vec<f32> {
+        let backend = &self.backend;
+        let context = self.context(batch, attachments);
+        let (mut x, mut kept): (B::Rows, Vec<BlockKept<B>>) = (self.embed(batch), Vec::new());
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let (next, block_kept) = block.forward_keep(&context, layer, x);
+            x = next;
+            kept.push(block_kept);
+        }
+
+        let normed = self.target_rows(batch, &x);
+        let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
+        let mut loss = backend.rows(n_target, 1, Storage::Exact);
+        let mut d_normed = backend.rows(n_target, d_model, Storage::Exact);
+        backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, Some(&mut d_normed));
+
+        let mut d_x = self.target_rows_backward(batch, &x, &d_normed);
+        drop(x);
+        for (layer, block) in self.blocks.iter().enumerate().rev() {
+            let kept = kept.pop().expect("one entry for each block");
+            block.backward(&context, layer, &kept, &mut d_x, grads, layer == 0);
+        }
+        backend.read(&loss)
+    }
+
+    /// Logits `[n_row, vocab_size]` of every row of the batch, row-major. For tests and inspection: it stores them
+    /// whole.
+    pub fn logits(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
+        let x = self.run(batch, attachments);
+        self.backend.read(&self.head_logits(&x))
+    }
+
+    /// `[n_row, vocab_size]` from the last block's output.
+    pub(crate) fn head_logits(&self, x: &B::Rows) -> B::Rows {
+        let (n_row, d_model) = self.backend.shape(x);
+        let mut normed = self.backend.rows(n_row, d_model, Storage::Compact);
+        self.backend.norm(&self.final_norm, x, &mut normed);
+        let mut logits = self.backend.rows(n_row, self.spec.vocab_size, Storage::Exact);
+        let term = Term { x: &normed, weight: self.head().weight, direction: Direction::Plain };
+        self.backend.linear(&[term], Epilogue::Store, &mut logits);
+        logits
+    }
+
+    pub(crate) fn head(&self) -> Head<'_, B> {
+        Head { weight: self.own_head.as_ref().unwrap_or(&self.embedding), bias: None, scale: 1.0 }
+    }
+
+    /// Token embeddings, with learned positions where the model has them.
+    pub(crate) fn embed_tokens(&self, ids: &B::Index, positions: &B::Index, n_row: usize) -> B::Rows {
+        let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
+        self.backend.embed(&self.embedding, ids, 1.0, &mut x);
+        if let Some(table) = &self.position_embedding {
+            self.backend.embed_add(table, positions, &mut x);
+        }
+        x
+    }
+
+    fn embed(&self, batch: &Batch<B>) -> B::Rows {
+        self.embed_tokens(&batch.ids, &batch.positions, batch.n_row)
+    }
+
+    fn run(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> B::Rows {
+        let context = self.context(batch, attachments);
+        let blocks = self.blocks.iter().enumerate();
+        blocks.fold(self.embed(batch), |x, (layer, block)| block.forward(&context, layer, &x, Text::Own))
+    }
+
+    /// Final norm of the rows that have a target; the others never reach the head.
+    fn target_rows(&self, batch: &Batch<B>, x: &B::Rows) -> B::Rows {
+        let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
+        let mut picked = self.backend.rows(n_target, d_model, Storage::Exact);
+        self.backend.gather(x, 0..d_model, &batch.target_rows, &mut picked);
+        let mut normed = self.backend.rows(n_target, d_model, Storage::Compact);
+        self.backend.norm(&self.final_norm, &picked, &mut normed);
+        normed
+    }
+
+    fn target_rows_backward(&self, batch: &Batch<B>, x: &B::Rows, d_normed: &B::Rows) -> B::Rows {
+        let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
+        let mut picked = self.backend.rows(n_target, d_model, Storage::Exact);
+        self.backend.gather(x, 0..d_model, &batch.target_rows, &mut picked);
+        let mut d_picked = self.backend.rows(n_target, d_model, Storage::Exact);
+        self.backend.zero(&mut d_picked);
+        self.backend.norm_backward(&self.final_norm, &picked, d_normed, &mut d_picked);
+        let mut d_x = self.backend.rows(batch.n_row, d_model, Storage::Exact);
+        self.backend.zero(&mut d_x);
+        self.backend.scatter_add(&d_picked, &batch.target_rows, &mut d_x);
+        d_x
+    }
+
+    fn context<'a>(&'a self, batch: &'a Batch<B>, attachments: &'a Attachments<B>) -> Context<'a, B> {
+        Context {
+            backend: &self.backend,
+            spec: &self.spec,
+            rotary: self.rotary.as_ref(),
+            positions: &batch.positions,
+            plan: &batch.plan,
+            attachments,
+        }
+    }
+}
