@@ -24,11 +24,13 @@
 
 pub mod corpus;
 mod error;
+mod lcs;
 pub mod metric;
 mod ngram;
 pub mod registry;
 pub mod signature;
 pub mod statistics;
+mod stemmer;
 mod text;
 pub mod tokenizer;
 

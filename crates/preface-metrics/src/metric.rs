@@ -2,6 +2,8 @@
 //! statistics and sums of statistics into a score. One file for each metric.
 
 pub mod bleu;
+pub mod chrf;
+pub mod rouge;
 
 use crate::{MetricError, References, Signature};
 

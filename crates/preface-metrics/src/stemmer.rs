@@ -1,0 +1,3 @@
+//! Stemmers of the reference tools, one file each.
+
+pub mod porter;
