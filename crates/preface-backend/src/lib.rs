@@ -18,7 +18,7 @@
 
 mod activation;
 mod attention;
-// CONF
+pub mod conformance;
 mod dropout;
 mod head;
 mod linear;
@@ -26,7 +26,9 @@ mod norm;
 mod reference;
 
 pub use activation::{Activation, Function};
-pub use attention::{AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, StoreGrad};
+pub use attention::{
+    AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, StoreGrad,
+};
 pub use dropout::Dropout;
 pub use head::{Head, RowTarget, TokenWeight};
 pub use linear::{Direction, Epilogue, HostMatrix, Term};

@@ -87,7 +87,9 @@ fn attend(call: &Call<'_>, run: &QueryRun, row: usize, head: usize) -> Attended 
     for key_run in &run.keys {
         for row_in_run in 0..key_run.visible(position) {
             let key = load(call, key_run, row_in_run, kv_head(call, head));
-            scores.push(f64::from(call.shape.scale) * query.iter().zip(&key.key).map(|(q, k)| q * k).sum::<f64>());
+            scores.push(
+                f64::from(call.shape.scale) * query.iter().zip(&key.key).map(|(q, k)| q * k).sum::<f64>(),
+            );
             keys.push(key);
         }
     }

@@ -1,6 +1,8 @@
 //! Plain loops, accumulating in `f64`: the specification of every operation. Never fast, kept for ever.
 
 mod attention;
+#[cfg(test)]
+mod gradients;
 mod head;
 mod linear;
 mod norm;
