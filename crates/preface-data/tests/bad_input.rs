@@ -4,7 +4,8 @@ use preface_data::{Dataset, Form, Linearisation, ReadOptions};
 
 /// The message for a file that must not be read.
 fn refused(name: &str, bytes: impl AsRef<[u8]>, options: &ReadOptions) -> String {
-    let message = Dataset::from_bytes(name.as_ref(), bytes.as_ref(), options).unwrap_err().to_string();
+    let read = Dataset::from_bytes(name.as_ref(), bytes.as_ref(), options);
+    let message = read.expect_err("the file must be refused").to_string();
     assert!(message.starts_with(name), "the file is not named: {message}");
     message
 }
