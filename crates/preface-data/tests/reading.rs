@@ -252,3 +252,14 @@ fn the_hash_is_that_of_the_bytes() {
     let data = Dataset::from_bytes("x.jsonl".as_ref(), line, &ReadOptions::default()).unwrap();
     assert_eq!(data.sha256, "45efb3f81766c9ade6f02575b920fcd9ccb6ba65c630421b501f78e686b610eb");
 }
+
+#[test]
+fn the_example_lines_of_the_documentation_are_read_each_in_its_form() {
+    let page = include_str!("../../../docs/data.md");
+    let block = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let forms: Vec<Form> = block.lines().map(|line| parse(line).form).collect();
+    assert_eq!(forms.len(), 8);
+    assert!(forms.iter().enumerate().all(|(index, form)| !forms[..index].contains(form)), "{forms:?}");
+    assert!(Form::ALL.iter().all(|form| page.contains(&format!("`{form}`"))));
+    assert!(Linearisation::ALL.iter().all(|linearisation| page.contains(&format!("`{linearisation}`"))));
+}
