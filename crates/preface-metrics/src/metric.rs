@@ -3,7 +3,13 @@
 
 pub mod bleu;
 pub mod chrf;
+pub mod e2e;
+pub mod mteval;
+pub mod multi_bleu;
 pub mod rouge;
+pub mod sentence_bleu;
+pub mod ter;
+pub mod tercom;
 
 use crate::{MetricError, References, Signature};
 
