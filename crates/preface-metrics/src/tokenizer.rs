@@ -3,3 +3,4 @@
 pub mod char;
 pub mod intl;
 pub mod mteval13a;
+pub mod ptb;
