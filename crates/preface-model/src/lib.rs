@@ -7,15 +7,20 @@
 
 mod attachments;
 mod batch;
+mod builtin;
 mod cache;
 mod error;
+mod family;
 mod layer;
+mod load;
 mod model;
 mod spec;
+pub mod weights;
 
 pub use attachments::{Attachments, AttachmentsGrad, Segment};
 pub use batch::{Batch, Sequence};
 pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
 pub use error::ModelError;
+pub use load::{LoadError, ModelFiles};
 pub use model::Model;
 pub use spec::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};

@@ -36,6 +36,11 @@ pub struct ReferenceWeight {
 }
 
 impl ReferenceRows {
+    /// The values, row-major.
+    pub fn into_values(self) -> impl Iterator<Item = f32> {
+        self.data.into_iter()
+    }
+
     pub(crate) fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.width..(i + 1) * self.width]
     }

@@ -1,0 +1,77 @@
+//! What differs between families: how a config is read and what the tensors are called.
+//!
+//! A family is one small file with two functions, [`spec`] and [`names`]; the layers are shared by all.
+
+mod config;
+mod gpt2;
+mod llama;
+
+pub(crate) use config::{Config, Key};
+
+use crate::load::LoadError;
+use crate::{Family, ModelSpec};
+
+/// What a model type is called in a config.json (`model_type`) and in a GGUF (`general.architecture`).
+const KNOWN: [(&str, Family); 2] = [("llama", Family::Llama), ("gpt2", Family::Gpt2)];
+
+/// The way a source names its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    HuggingFace,
+    Gguf,
+}
+
+/// Names of the tensors outside the blocks. All names are without the ending `.weight` or `.bias`.
+pub(crate) struct Names {
+    pub embedding: &'static str,
+    pub position_embedding: Option<&'static str>,
+    pub final_norm: &'static str,
+    pub head: &'static str,
+    /// A tensor name in front of which some files have this word, others nothing.
+    pub optional_prefix: &'static str,
+    /// Names inside block number `n`.
+    pub layer: fn(n: usize) -> LayerNames,
+    /// Linear weights are stored `[n_in, n_out]`.
+    pub transposed: bool,
+    /// Rotary pairs are stored side by side (`2i`, `2i + 1`), not half a head apart.
+    pub interleaved_rotary: bool,
+}
+
+/// Names of a block's tensors. Several names are parts stacked along the output features.
+pub(crate) struct LayerNames {
+    pub attention_norm: String,
+    pub qkv: Vec<String>,
+    pub attention_output: String,
+    pub feed_forward_norm: String,
+    pub up: Vec<String>,
+    pub down: String,
+}
+
+/// Reads the spec of whatever family the config names.
+pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
+    match family(config)? {
+        Family::Llama => llama::spec(config),
+        Family::Gpt2 => gpt2::spec(config),
+    }
+}
+
+/// The tensor names of a family in one of the namings.
+pub(crate) fn names(family: Family, naming: Naming) -> Names {
+    match family {
+        Family::Llama => llama::names(naming),
+        Family::Gpt2 => gpt2::names(naming),
+    }
+}
+
+fn family(config: &Config<'_>) -> Result<Family, LoadError> {
+    let key = Key { hugging_face: "model_type", gguf: "general.architecture" };
+    let name = config.text(key)?;
+    match KNOWN.iter().find(|(known, _)| *known == name) {
+        Some((_, family)) => Ok(*family),
+        None => Err(LoadError::UnknownArchitecture {
+            path: config.path().into(),
+            got: name,
+            known: KNOWN.map(|(known, _)| known).join(", "),
+        }),
+    }
+}

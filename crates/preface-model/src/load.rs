@@ -1,0 +1,344 @@
+//! From files to a model on a backend.
+//!
+//! [`ModelFiles::open`] reads config and headers only; [`ModelFiles::load`] then reads the weights tensor by tensor, so
+//! that beside the model itself at most one layer's product is in memory.
+
+use std::path::{Path, PathBuf};
+
+use preface_backend::{Backend, HostMatrix, Norm, NormKind, Storage};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::family::{self, Config, Names, Naming};
+use crate::layer::{AttentionLayer, Block, FeedForward, Linear, rotary_table};
+use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
+use crate::{Model, ModelSpec, Positions, builtin};
+
+/// What can be wrong with a model's files.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Nothing at the path, or something that is no model.
+    #[error("{path}: {reason}; a model is a Hugging Face folder, a .gguf file or {builtin}", builtin = builtin::NAMES)]
+    NotAModel {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why it is none.
+        reason: String,
+    },
+    /// A `builtin:` name that does not exist.
+    #[error("no built-in model `{name}`; there is {builtin}", builtin = builtin::NAMES)]
+    UnknownBuiltin {
+        /// What was asked for.
+        name: String,
+    },
+    /// A file that cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A JSON file that does not parse.
+    #[error("{path}: not valid JSON: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A weight file that is broken, or lacks a tensor, or has one of another shape.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A config without a key that its family needs.
+    #[error("{path}: the config has no `{key}`")]
+    MissingKey {
+        /// The config.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A config value that cannot be.
+    #[error("{path}: `{key}` is {got}, expected {want}")]
+    WrongValue {
+        /// The config.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it must be.
+        want: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// A config value that is possible but not supported.
+    #[error("{path}: `{key}` = {got} is not supported (supported: {known})")]
+    Unsupported {
+        /// The config.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it is.
+        got: String,
+        /// What it may be.
+        known: String,
+    },
+    /// A family that we do not have.
+    #[error("{path}: unknown architecture `{got}` (known: {known})")]
+    UnknownArchitecture {
+        /// The config.
+        path: PathBuf,
+        /// Its name.
+        got: String,
+        /// The names that we know.
+        known: String,
+    },
+    /// The tokenizer can give ids that the embedding has no row for.
+    #[error("{path}: the tokenizer has {tokenizer} tokens, but the embedding only {embedding} rows")]
+    VocabularyTooLarge {
+        /// The model.
+        path: PathBuf,
+        /// Ids of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        embedding: usize,
+    },
+}
+
+/// A model's files, opened and checked but not yet loaded.
+pub struct ModelFiles {
+    path: PathBuf,
+    weights: Weights,
+    naming: Naming,
+    spec: ModelSpec,
+}
+
+impl ModelFiles {
+    /// Opens a Hugging Face folder, a `.gguf` file or `builtin:NAME`.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn open(name: &str) -> Result<Self, LoadError> {
+        if let Some(name) = name.strip_prefix(builtin::SCHEME) {
+            return Self::open_builtin(name);
+        }
+        let path = PathBuf::from(name);
+        if !path.exists() {
+            return Err(LoadError::NotAModel { path, reason: "no such file or folder".into() });
+        }
+        if path.is_dir() {
+            if !path.join("config.json").exists() {
+                return Err(LoadError::NotAModel { path, reason: "the folder has no config.json".into() });
+            }
+            let config_path = path.join("config.json");
+            let json = read_json(&config_path)?;
+            let generation_path = path.join("generation_config.json");
+            let generation = generation_path.exists().then(|| read_json(&generation_path)).transpose()?;
+            let config =
+                Config::HuggingFace { path: &config_path, json: &json, generation: generation.as_ref() };
+            let spec = family::spec(&config)?;
+            let weights = Weights::open(&path)?;
+            return Ok(Self { path, weights, naming: Naming::HuggingFace, spec });
+        }
+        match Weights::open(&path)? {
+            Weights::Gguf(file) => {
+                let spec = family::spec(&Config::Gguf(&file))?;
+                Ok(Self { path, weights: Weights::Gguf(file), naming: Naming::Gguf, spec })
+            }
+            _ => Err(LoadError::NotAModel {
+                path,
+                reason: "weights alone carry no config; name the folder that holds them".into(),
+            }),
+        }
+    }
+
+    fn open_builtin(name: &str) -> Result<Self, LoadError> {
+        let files = builtin::find(name).ok_or_else(|| LoadError::UnknownBuiltin { name: name.into() })?;
+        let path = PathBuf::from(format!("{}{name}", builtin::SCHEME));
+        let json = serde_json::from_str(files.config)
+            .map_err(|source| LoadError::Json { path: path.clone(), source })?;
+        let spec = family::spec(&Config::HuggingFace { path: &path, json: &json, generation: None })?;
+        let weights = SafetensorsFile::from_bytes(&path.to_string_lossy(), files.weights)?;
+        Ok(Self { path, weights: Weights::Safetensors(weights), naming: Naming::HuggingFace, spec })
+    }
+
+    /// What was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Shapes and kinds of the layers.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The tensors as stored.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Reads the weights into a model on `backend`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another shape than the config says, or cannot be read.
+    pub fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, LoadError> {
+        let names = family::names(self.spec.family, self.naming);
+        let loader = Loader { backend: &backend, files: self, names: &names };
+        let spec = &self.spec;
+        let embedding = loader.table(names.embedding, spec.vocab_size)?;
+        let position_embedding = match names.position_embedding {
+            Some(name) => Some(loader.table(name, spec.max_positions)?),
+            None => None,
+        };
+        let rotary = match &spec.positions {
+            Positions::Learned => None,
+            Positions::Rotary(rotary) => {
+                let table = rotary_table(rotary, spec.head_dim, spec.max_positions);
+                Some(backend.rows_from(&table, spec.head_dim, Storage::Exact))
+            }
+        };
+        let blocks = (0..spec.n_layer).map(|n| loader.block(n)).collect::<Result<_, _>>()?;
+        let final_norm = loader.norm(names.final_norm)?;
+        let own_head =
+            if spec.tied_head { None } else { Some(loader.table(names.head, spec.vocab_size)?) };
+        let spec = spec.clone();
+        Ok(Model { backend, spec, embedding, position_embedding, rotary, blocks, final_norm, own_head })
+    }
+}
+
+struct Loader<'a, B: Backend> {
+    backend: &'a B,
+    files: &'a ModelFiles,
+    names: &'a Names,
+}
+
+impl<B: Backend> Loader<'_, B> {
+    fn block(&self, n: usize) -> Result<Block<B>, LoadError> {
+        let spec = &self.files.spec;
+        let names = (self.names.layer)(n);
+        let query_width = spec.n_head * spec.head_dim;
+        let qkv_rows = split(&names.qkv, &[query_width, spec.kv_width(), spec.kv_width()]);
+        let up_rows = match spec.activation.gated {
+            true => split(&names.up, &[spec.d_ff, spec.d_ff]),
+            false => vec![spec.d_ff],
+        };
+        Ok(Block {
+            attention: AttentionLayer {
+                norm: self.norm(&names.attention_norm)?,
+                qkv: self.linear(&names.qkv, &qkv_rows, spec.d_model, self.names.interleaved_rotary)?,
+                output: self.linear(&[names.attention_output], &[spec.d_model], query_width, false)?,
+            },
+            feed_forward: FeedForward {
+                norm: self.norm(&names.feed_forward_norm)?,
+                up: self.linear(&names.up, &up_rows, spec.d_model, false)?,
+                activation: spec.activation,
+                down: self.linear(&[names.down], &[spec.d_model], spec.d_ff, false)?,
+                d_ff: spec.d_ff,
+            },
+        })
+    }
+
+    /// Stacks the named parts. With `interleaved_rotary` the first two (queries and keys) come with their rotary pairs
+    /// side by side and are put half a head apart.
+    fn linear(
+        &self,
+        names: &[String],
+        n_rows: &[usize],
+        n_column: usize,
+        interleaved_rotary: bool,
+    ) -> Result<Linear<B>, LoadError> {
+        let (mut parts, mut biases) = (Vec::new(), Vec::new());
+        for (part, (name, &n_row)) in names.iter().zip(n_rows).enumerate() {
+            let mut values = self.matrix(name, n_row, n_column)?;
+            let mut bias = self.bias(name, n_row)?;
+            if interleaved_rotary && part < 2 {
+                let head_dim = self.files.spec.head_dim;
+                values = halves_from_pairs(&values, head_dim, n_column);
+                bias = bias.map(|bias| halves_from_pairs(&bias, head_dim, 1));
+            }
+            parts.push(HostMatrix { n_row, n_column, values });
+            biases.push(bias);
+        }
+        // All or nothing: a stack of which only some parts have a bias gets zeros for the others.
+        let bias = biases.iter().any(Option::is_some).then(|| {
+            let zeros = biases.into_iter().zip(n_rows).map(|(b, &n)| b.unwrap_or_else(|| vec![0.0; n]));
+            self.backend.vector(&zeros.flatten().collect::<Vec<f32>>())
+        });
+        Ok(Linear { weight: self.backend.weight(parts), bias })
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm<B>, LoadError> {
+        let spec = &self.files.spec;
+        let weight = self.vector(&format!("{name}.weight"), spec.d_model)?;
+        let bias = match spec.norm {
+            NormKind::Rms => None,
+            NormKind::Layer => {
+                Some(self.backend.vector(&self.vector(&format!("{name}.bias"), spec.d_model)?))
+            }
+        };
+        let weight = self.backend.vector(&weight);
+        Ok(Norm { kind: spec.norm, epsilon: spec.norm_epsilon, weight, bias })
+    }
+
+    /// A matrix of which every row belongs to a token or position: never stored transposed.
+    fn table(&self, name: &str, n_row: usize) -> Result<B::Weight, LoadError> {
+        let n_column = self.files.spec.d_model;
+        let tensor =
+            self.files.weights.read_shaped(&self.resolve(&format!("{name}.weight")), &[n_row, n_column])?;
+        Ok(self.backend.weight(vec![HostMatrix { n_row, n_column, values: tensor.to_f32() }]))
+    }
+
+    fn matrix(&self, name: &str, n_row: usize, n_column: usize) -> Result<Vec<f32>, LoadError> {
+        let name = self.resolve(&format!("{name}.weight"));
+        if !self.names.transposed {
+            return Ok(self.files.weights.read_shaped(&name, &[n_row, n_column])?.to_f32());
+        }
+        let stored = self.files.weights.read_shaped(&name, &[n_column, n_row])?.to_f32();
+        Ok((0..n_row).flat_map(|row| stored[row..].iter().step_by(n_row).copied()).collect())
+    }
+
+    fn bias(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
+        let name = format!("{name}.bias");
+        let exists = self.files.weights.info(&self.resolve(&name)).is_some();
+        exists.then(|| self.vector(&name, len)).transpose()
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        Ok(self.files.weights.read_shaped(&self.resolve(name), &[len])?.to_f32())
+    }
+
+    /// The name as this file has it: some files leave out the first word of all names.
+    fn resolve(&self, name: &str) -> String {
+        let short = name.strip_prefix(self.names.optional_prefix).unwrap_or(name);
+        let has = |name: &str| self.files.weights.info(name).is_some();
+        if !has(name) && has(short) { short.into() } else { name.into() }
+    }
+}
+
+/// Rows of each named part: the parts themselves, or all of them in one.
+fn split(names: &[String], parts: &[usize]) -> Vec<usize> {
+    if names.len() == parts.len() { parts.to_vec() } else { vec![parts.iter().sum()] }
+}
+
+/// Reorders the rows of each head from `(a0 b0 a1 b1 ...)` to `(a0 a1 ... b0 b1 ...)`.
+fn halves_from_pairs(values: &[f32], head_dim: usize, n_column: usize) -> Vec<f32> {
+    values
+        .chunks_exact(head_dim * n_column)
+        .flat_map(|head| {
+            let row = |i: usize| &head[i * n_column..(i + 1) * n_column];
+            (0..head_dim).step_by(2).chain((1..head_dim).step_by(2)).flat_map(row).copied()
+        })
+        .collect()
+}
+
+fn read_json(path: &Path) -> Result<Value, LoadError> {
+    let text = fs_err::read_to_string(path)?;
+    serde_json::from_str(&text).map_err(|source| LoadError::Json { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotary_pairs_are_put_half_a_head_apart() {
+        // Two heads of 4 rows and 1 column.
+        let values = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
+        let want = [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0];
+        assert_eq!(halves_from_pairs(&values, 4, 1), want);
+    }
+}

@@ -1,0 +1,152 @@
+//! What must hold whatever the weights: a row of a batch is the sequence alone, cached is uncached, gradients are slopes.
+
+use preface_backend::{Dropout, Reference};
+use preface_model::{Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, Segment, Sequence};
+use testkit::{Golden, Tolerance, assert_close, check_gradient};
+
+/// The reference accumulates in `f64`: only the rounding of what it stores differs.
+const TIGHT: Tolerance = Tolerance { abs: 0.0, rel: 1e-5 };
+
+fn model(name: &str) -> Model<Reference> {
+    let folder = Golden::open(name).unwrap().folder().join("model");
+    ModelFiles::open(folder.to_str().unwrap()).unwrap().load(Reference).unwrap()
+}
+
+fn rows(model: &Model<Reference>, prefix_len: usize, seed: f32) -> Vec<f32> {
+    (0..prefix_len * model.spec().prefix_row_width()).map(|i| (i as f32 * 0.7 + seed).sin()).collect()
+}
+
+fn sequence(tokens: &[u32], first_target: usize, segment: Option<usize>) -> Sequence<'_> {
+    Sequence { tokens, first_target, segment, prefix_dropout: None }
+}
+
+fn losses(
+    model: &Model<Reference>,
+    attachments: &Attachments<Reference>,
+    sequences: &[Sequence<'_>],
+) -> Vec<f32> {
+    let batch = Batch::pack(&Reference, model.spec(), attachments, sequences, 0.0).unwrap();
+    model.loss(&batch, attachments)
+}
+
+#[test]
+fn a_sequence_in_a_batch_equals_the_sequence_alone_even_among_other_prefixes() {
+    for name in ["tiny_llama", "tiny_gpt2"] {
+        let model = model(name);
+        let attachments = Attachments {
+            segments: vec![
+                Segment::new(&Reference, &rows(&model, 5, 0.1), model.spec()),
+                Segment::new(&Reference, &rows(&model, 2, 0.9), model.spec()),
+            ],
+        };
+        let texts: [&[u32]; 4] = [&[5, 6, 7, 8, 9], &[10, 11], &[12, 13, 14, 15, 16, 17, 18], &[5, 6, 7]];
+        let sequences = [
+            sequence(texts[0], 2, Some(0)),
+            sequence(texts[1], 1, None),
+            sequence(texts[2], 3, Some(1)),
+            sequence(texts[3], 1, Some(0)),
+        ];
+        let together = losses(&model, &attachments, &sequences);
+        let alone: Vec<f32> =
+            sequences.iter().flat_map(|one| losses(&model, &attachments, std::slice::from_ref(one))).collect();
+        assert_close(name, &together, &alone, TIGHT);
+    }
+}
+
+#[test]
+fn the_gradient_of_every_prefix_is_the_slope_of_the_loss_and_not_zero() {
+    for name in ["tiny_llama", "tiny_gpt2"] {
+        let model = model(name);
+        let start = rows(&model, 3, 0.4);
+        let dropout = Dropout { probability: 0.25, stream: 7 };
+        for prefix_dropout in [None, Some(dropout)] {
+            let texts: [&[u32]; 2] = [&[5, 6, 7, 8, 9], &[20, 11, 30]];
+            let sequences = [
+                Sequence { prefix_dropout, ..sequence(texts[0], 2, Some(0)) },
+                Sequence { prefix_dropout, ..sequence(texts[1], 1, Some(0)) },
+            ];
+            let loss = |rows: &[f32]| -> f64 {
+                let attachments = Attachments::prefix(&Reference, rows, model.spec());
+                losses(&model, &attachments, &sequences).iter().map(|&l| f64::from(l)).sum()
+            };
+            let attachments = Attachments::prefix(&Reference, &start, model.spec());
+            let batch = Batch::pack(&Reference, model.spec(), &attachments, &sequences, 0.0).unwrap();
+            let mut grads = attachments.zero_grad(&Reference);
+            model.loss_and_gradient(&batch, &attachments, &mut grads);
+            let gradient: Vec<f32> = grads.segments[0].clone().into_values().collect();
+            let dropped = gradient.iter().filter(|g| **g == 0.0).count();
+            match prefix_dropout {
+                None => assert_eq!(dropped, 0, "{name}: every element of every row has a gradient"),
+                Some(_) => assert!(dropped > 0 && dropped < gradient.len() / 2, "{name}: {dropped}"),
+            }
+            let indices: Vec<usize> = (0..start.len()).step_by(start.len() / 40).collect();
+            check_gradient(loss, &start, &gradient, &indices, 1e-2, Tolerance { abs: 1e-3, rel: 2e-2 })
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn cached_logits_equal_uncached_through_pages_forks_and_truncation() {
+    for name in ["tiny_llama", "tiny_gpt2"] {
+        let model = model(name);
+        let attachments = Attachments::prefix(&Reference, &rows(&model, 4, 0.2), model.spec());
+        let text: Vec<u32> = (0..40).map(|i| 3 + (i * 7) % 80).collect();
+        let vocab = model.spec().vocab_size;
+        let batch = Batch::pack(
+            &Reference,
+            model.spec(),
+            &attachments,
+            &[sequence(&[text.as_slice(), &[0]].concat(), 1, Some(0))],
+            0.0,
+        )
+        .unwrap();
+        let uncached = model.logits(&batch, &attachments);
+        let want = |position: usize| &uncached[position * vocab..(position + 1) * vocab];
+
+        let mut cache = KvCache::new(&model, &attachments);
+        let trunk = cache.start(Some(0));
+        let other = cache.start(None);
+        let feeds = [
+            Feed { sequence: trunk, tokens: &text[..19] },
+            Feed { sequence: other, tokens: &[9, 8, 7] },
+        ];
+        assert_close(name, &cache.extend(&feeds).unwrap()[..vocab], want(18), TIGHT);
+        // The fork writes into a page that it shares with the trunk; neither may see the other's tokens.
+        let fork = cache.fork(trunk);
+        cache.extend(&[Feed { sequence: fork, tokens: &[50, 51, 52, 53] }]).unwrap();
+        for position in 19..text.len() {
+            let feed = Feed { sequence: trunk, tokens: &text[position..position + 1] };
+            assert_close(name, &cache.extend(&[feed]).unwrap(), want(position), TIGHT);
+        }
+        cache.truncate(fork, 17);
+        let feed = Feed { sequence: fork, tokens: &text[17..33] };
+        assert_close(name, &cache.extend(&[feed]).unwrap(), want(32), TIGHT);
+        cache.release(trunk);
+        let feed = Feed { sequence: fork, tokens: &text[33..40] };
+        assert_close(name, &cache.extend(&[feed]).unwrap(), want(39), TIGHT);
+        assert_eq!(cache.len(fork), 40);
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_the_numbers() {
+    let model = model("tiny_gpt2");
+    let none = Attachments::none();
+    let pack = |tokens: &[u32], first_target| {
+        Batch::pack(&Reference, model.spec(), &none, &[sequence(tokens, first_target, None)], 0.0).err()
+    };
+    let vocab_size = model.spec().vocab_size;
+    assert_eq!(
+        pack(&[1, 2, 500], 1),
+        Some(ModelError::UnknownToken { sequence: 0, token: 500, vocab_size })
+    );
+    assert_eq!(pack(&[1], 0), Some(ModelError::NothingToPredict { sequence: 0, n_token: 1 }));
+    assert_eq!(pack(&[1, 2], 2), Some(ModelError::NothingToPredict { sequence: 0, n_token: 2 }));
+    let long = vec![1; 66];
+    assert_eq!(
+        pack(&long, 1),
+        Some(ModelError::TooLong { sequence: 0, n_row: 65, prefix_len: 0, max_positions: 64 })
+    );
+    assert_eq!(pack(&long[..65], 1), None);
+}
