@@ -22,6 +22,16 @@ pub enum MetricError {
         /// Number of segments with references.
         references: usize,
     },
+    /// One of several reference files differs from the hypotheses in its number of lines.
+    #[error("{} has {lines} lines, but there are {hypotheses} hypotheses", .path.display())]
+    UnequalLines {
+        /// The file.
+        path: PathBuf,
+        /// Its number of lines.
+        lines: usize,
+        /// Number of hypotheses.
+        hypotheses: usize,
+    },
     /// A segment that nothing can be compared with.
     #[error("segment {segment} (counted from 1) has no reference")]
     NoReference {

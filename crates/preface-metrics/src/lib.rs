@@ -22,13 +22,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod corpus;
 mod error;
 mod lcs;
 pub mod metric;
 mod ngram;
+pub mod prepare;
+pub mod read;
 pub mod registry;
 pub mod signature;
+pub mod slice;
 pub mod statistics;
 mod stemmer;
 mod text;
