@@ -15,6 +15,7 @@ mod layer;
 mod load;
 mod model;
 mod spec;
+pub mod tokenizer;
 pub mod weights;
 
 pub use attachments::{Attachments, AttachmentsGrad, Segment};
