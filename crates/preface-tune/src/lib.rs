@@ -1,2 +1,12 @@
-//! The methods that are trained: prefixes and their reparametrisation.
+//! The methods that are trained beside a frozen model, where they start, and the files that they are kept in.
+//!
+//! `method/` has one file for each method, `init/` one for each start, `artefact/` what is saved.
 #![forbid(unsafe_code)]
+
+pub mod adam;
+pub mod init;
+mod matmul;
+pub mod method;
+
+pub use adam::{Adam, AdamSettings};
+pub use method::{Method, Parameters, Prefix, PrefixError, PrefixRows, Reparametrisation, Trained};

@@ -1,0 +1,47 @@
+//! What can be trained beside a frozen model.
+//!
+//! A [`Method`] is one flat `f32` vector with named ranges. From it the method makes [`Attachments`], the only thing
+//! that the model knows of it; from their gradient it makes the gradient of its vector. The optimizer, the checkpoint
+//! and (later) a sum over machines see nothing but that vector.
+
+pub(crate) mod mlp;
+mod parameters;
+mod prefix;
+
+use preface_backend::Backend;
+use preface_model::{Attachments, AttachmentsGrad, Model};
+
+pub use mlp::MlpShape;
+pub use parameters::{ParameterRange, Parameters};
+pub use prefix::{Prefix, PrefixError, PrefixRows, Reparametrisation};
+
+/// A method under training, over models on backend `B`.
+pub trait Method<B: Backend>: Send {
+    /// What is trained.
+    fn parameters(&self) -> &Parameters;
+
+    /// The same, to be changed by the optimizer or a checkpoint.
+    fn parameters_mut(&mut self) -> &mut Parameters;
+
+    /// Numbers that the artefact stores.
+    fn n_stored(&self) -> usize;
+
+    /// The segment that training sequences stand behind.
+    fn segment(&self) -> Option<usize>;
+
+    /// What the current parameters attach to the model.
+    fn attach(&mut self, model: &Model<B>) -> Attachments<B>;
+
+    /// The gradient of the parameters, in their order, from that of what the last [`Method::attach`] gave.
+    fn gradient(&self, model: &Model<B>, grads: &AttachmentsGrad<B>) -> Vec<f32>;
+
+    /// What is kept after training.
+    fn trained(&self) -> Trained;
+}
+
+/// The result of a method, as it is saved.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trained {
+    /// Key/value rows.
+    Prefix(PrefixRows),
+}

@@ -1,0 +1,59 @@
+//! One flat vector with named parts.
+
+use std::ops::Range;
+
+/// A named part of the vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterRange {
+    /// Such as `mlp.1.weight`.
+    pub name: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Where it lies.
+    pub range: Range<usize>,
+}
+
+/// A flat vector and its parts, which follow each other without gaps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parameters {
+    values: Vec<f32>,
+    ranges: Vec<ParameterRange>,
+}
+
+impl Parameters {
+    /// Appends a part.
+    ///
+    /// # Panics
+    /// If `values` is not as long as `shape` says.
+    pub fn push(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}: {shape:?}");
+        let range = self.values.len()..self.values.len() + values.len();
+        self.ranges.push(ParameterRange { name: name.into(), shape: shape.into(), range });
+        self.values.extend(values);
+    }
+
+    /// The parts, in order.
+    pub fn ranges(&self) -> &[ParameterRange] {
+        &self.ranges
+    }
+
+    /// All values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All values, to be changed.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The values of part number `i`.
+    pub fn part(&self, i: usize) -> &[f32] {
+        &self.values[self.ranges[i].range.clone()]
+    }
+
+    /// The values of part number `i`, to be changed.
+    pub fn part_mut(&mut self, i: usize) -> &mut [f32] {
+        &mut self.values[self.ranges[i].range.clone()]
+    }
+}

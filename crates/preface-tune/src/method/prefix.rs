@@ -1,0 +1,246 @@
+//! Prefix-tuning: rows of keys and values ahead of the text in every layer.
+//!
+//! The prefix is `[frozen rows; P_base + R]`, where `R` is trained directly or through the MLP, the base is zero or the
+//! rows of a text, and the first `num_frozen_tokens` rows of the start stay what they are (an attention sink that
+//! training must not spoil; PEFT's CARTRIDGE has the same option).
+
+use preface_backend::Backend;
+use preface_model::{Attachments, AttachmentsGrad, Model, ModelSpec};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use thiserror::Error;
+
+use super::mlp::{self, MlpShape};
+use super::{Method, Parameters, Trained};
+use crate::init::{Init, MlpTextInit, fit_mlp, normal};
+
+/// Rows of a prefix, as they are saved and attached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrefixRows {
+    /// Number of rows.
+    pub prefix_len: usize,
+    /// Layers of the model.
+    pub n_layer: usize,
+    /// Key/value heads of the model.
+    pub n_kv_head: usize,
+    /// Columns of one head.
+    pub head_dim: usize,
+    /// `[prefix_len, 2 * n_layer * n_kv_head * head_dim]`, row-major.
+    pub values: Vec<f32>,
+}
+
+impl PrefixRows {
+    /// Rows for a model of the given shape.
+    ///
+    /// # Panics
+    /// If `values` is no whole number of rows.
+    pub fn new(spec: &ModelSpec, values: Vec<f32>) -> Self {
+        assert_eq!(values.len() % spec.prefix_row_width(), 0, "whole rows");
+        Self {
+            prefix_len: values.len() / spec.prefix_row_width(),
+            n_layer: spec.n_layer,
+            n_kv_head: spec.n_kv_head,
+            head_dim: spec.head_dim,
+            values,
+        }
+    }
+}
+
+/// How the rows are made from what is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reparametrisation {
+    /// The rows themselves are trained.
+    Direct,
+    /// Through the paper's MLP.
+    Mlp {
+        /// Its hidden width (`encoder_hidden_size`).
+        mid: usize,
+        /// How it is made to start from a text.
+        text_init: MlpTextInit,
+    },
+}
+
+/// Settings that do not fit each other.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PrefixError {
+    /// Nothing left to train.
+    #[error("num_frozen_tokens = {num_frozen_tokens} leaves nothing to train of {prefix_len} prefix rows")]
+    AllFrozen {
+        /// Rows that stay.
+        num_frozen_tokens: usize,
+        /// All rows.
+        prefix_len: usize,
+    },
+    /// Under the MLP, only a text gives rows that can be kept.
+    #[error("num_frozen_tokens with prefix_projection = true needs init = \"text\"")]
+    FrozenNeedsText,
+}
+
+/// A prefix under training.
+pub struct Prefix {
+    spec: ModelSpec,
+    /// Rows that are never trained, ahead of the others.
+    frozen: Vec<f32>,
+    /// Added to what the parameters give; empty for none.
+    base: Vec<f32>,
+    mlp: Option<MlpShape>,
+    parameters: Parameters,
+    /// The MLP's hidden activations of the last [`Method::attach`].
+    hidden: Vec<f32>,
+}
+
+impl Prefix {
+    /// A prefix that starts from random values or zeros.
+    ///
+    /// # Errors
+    /// See [`PrefixError`].
+    pub fn new(
+        spec: &ModelSpec,
+        prefix_len: usize,
+        reparametrisation: Reparametrisation,
+        init: Init,
+        num_frozen_tokens: usize,
+        seed: u64,
+    ) -> Result<Self, PrefixError> {
+        check_frozen(num_frozen_tokens, prefix_len)?;
+        let row_width = spec.prefix_row_width();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        match reparametrisation {
+            Reparametrisation::Direct => {
+                let rows = match init {
+                    Init::Zeros => vec![0.0; prefix_len * row_width],
+                    Init::Random | Init::Text => normal(prefix_len * row_width, &mut rng),
+                };
+                Ok(Self::direct(spec, rows, num_frozen_tokens))
+            }
+            Reparametrisation::Mlp { .. } if num_frozen_tokens > 0 => Err(PrefixError::FrozenNeedsText),
+            Reparametrisation::Mlp { mid, .. } => {
+                let shape = MlpShape { n_row: prefix_len, d_model: spec.d_model, mid, row_width };
+                let mut parameters = mlp::random(shape, &mut rng);
+                if init == Init::Zeros {
+                    mlp::zero_last_layer(&mut parameters);
+                }
+                Ok(Self::assemble(spec, Vec::new(), Vec::new(), Some(shape), parameters))
+            }
+        }
+    }
+
+    /// A prefix that starts from the rows of a text (see [`crate::init::text_rows`]).
+    ///
+    /// # Errors
+    /// See [`PrefixError`].
+    pub fn from_rows(
+        spec: &ModelSpec,
+        rows: PrefixRows,
+        reparametrisation: Reparametrisation,
+        num_frozen_tokens: usize,
+        seed: u64,
+    ) -> Result<Self, PrefixError> {
+        check_frozen(num_frozen_tokens, rows.prefix_len)?;
+        let Reparametrisation::Mlp { mid, text_init } = reparametrisation else {
+            return Ok(Self::direct(spec, rows.values, num_frozen_tokens));
+        };
+        let row_width = spec.prefix_row_width();
+        let mut frozen = rows.values;
+        let trained = frozen.split_off(num_frozen_tokens * row_width);
+        let n_row = rows.prefix_len - num_frozen_tokens;
+        let shape = MlpShape { n_row, d_model: spec.d_model, mid, row_width };
+        let mut parameters = mlp::random(shape, &mut ChaCha8Rng::seed_from_u64(seed));
+        let base = match text_init {
+            MlpTextInit::Exact => {
+                mlp::zero_last_layer(&mut parameters);
+                trained
+            }
+            MlpTextInit::Fit => {
+                fit_mlp(shape, &mut parameters, &trained);
+                Vec::new()
+            }
+        };
+        Ok(Self::assemble(spec, frozen, base, Some(shape), parameters))
+    }
+
+    fn direct(spec: &ModelSpec, rows: Vec<f32>, num_frozen_tokens: usize) -> Self {
+        let row_width = spec.prefix_row_width();
+        let mut frozen = rows;
+        let trained = frozen.split_off(num_frozen_tokens * row_width);
+        let mut parameters = Parameters::default();
+        parameters.push("prompt_embeddings", &[trained.len() / row_width, row_width], trained);
+        Self::assemble(spec, frozen, Vec::new(), None, parameters)
+    }
+
+    fn assemble(
+        spec: &ModelSpec,
+        frozen: Vec<f32>,
+        base: Vec<f32>,
+        mlp: Option<MlpShape>,
+        parameters: Parameters,
+    ) -> Self {
+        Self { spec: spec.clone(), frozen, base, mlp, parameters, hidden: Vec::new() }
+    }
+
+    /// The numbers that training never changes but a checkpoint must keep: frozen rows, then the base.
+    pub fn constants(&self) -> Vec<f32> {
+        [self.frozen.as_slice(), &self.base].concat()
+    }
+
+    /// The prefix as it stands.
+    pub fn rows(&self) -> PrefixRows {
+        PrefixRows::new(&self.spec, self.evaluate().0)
+    }
+
+    /// The rows, and the MLP's hidden activations if there is one.
+    fn evaluate(&self) -> (Vec<f32>, Vec<f32>) {
+        let (mut rows, hidden) = match self.mlp {
+            None => (self.parameters.values().to_vec(), Vec::new()),
+            Some(shape) => mlp::forward(shape, &self.parameters),
+        };
+        for (row, base) in rows.iter_mut().zip(&self.base) {
+            *row += base;
+        }
+        ([self.frozen.as_slice(), &rows].concat(), hidden)
+    }
+}
+
+impl<B: Backend> Method<B> for Prefix {
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    fn n_stored(&self) -> usize {
+        let n_row = self.mlp.map_or(self.parameters.ranges()[0].shape[0], |shape| shape.n_row);
+        self.frozen.len() + n_row * self.spec.prefix_row_width()
+    }
+
+    fn segment(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn attach(&mut self, model: &Model<B>) -> Attachments<B> {
+        let (rows, hidden) = self.evaluate();
+        self.hidden = hidden;
+        Attachments::prefix(model.backend(), &rows, &self.spec)
+    }
+
+    fn gradient(&self, model: &Model<B>, grads: &AttachmentsGrad<B>) -> Vec<f32> {
+        let d_rows = model.backend().read(&grads.segments[0]).split_off(self.frozen.len());
+        match self.mlp {
+            None => d_rows,
+            Some(shape) => mlp::backward(shape, &self.parameters, &self.hidden, &d_rows),
+        }
+    }
+
+    fn trained(&self) -> Trained {
+        Trained::Prefix(self.rows())
+    }
+}
+
+fn check_frozen(num_frozen_tokens: usize, prefix_len: usize) -> Result<(), PrefixError> {
+    if num_frozen_tokens >= prefix_len {
+        return Err(PrefixError::AllFrozen { num_frozen_tokens, prefix_len });
+    }
+    Ok(())
+}
