@@ -1,2 +1,322 @@
 //! The CPU backend: kernels and threads.
+//!
+//! - `tier`, `simd`: instruction sets, chosen once at run time; kernels are written once over vectors.
+//! - `pool`: threads. Results are the same to the bit for any number of them: every sum runs over fixed pieces in a
+//!   fixed order.
+//! - `buffers`, `storage`, `scratch`: memory, used again and again.
+//! - one file for each operation: `rows`, `linear` (over `product`), `norm`, `rotary`, `attention`, `head`.
+//!
+//! ```
+//! use preface_backend::{Backend, Storage};
+//! use preface_cpu::{CpuBackend, CpuOptions};
+//!
+//! let backend = CpuBackend::new(CpuOptions::default())?;
+//! let rows = backend.rows_from(&[1.0, 2.0, 3.0, 4.0], 2, Storage::Exact);
+//! assert_eq!(backend.shape(&rows), (2, 2));
+//! # Ok::<(), preface_cpu::CpuError>(())
+//! ```
 
+mod activation;
+mod attention;
+mod buffers;
+mod head;
+mod linear;
+mod multiply;
+mod norm;
+mod pool;
+mod product;
+mod rotary;
+mod rows;
+mod scratch;
+mod simd;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod tier;
+
+use std::ops::Range;
+
+use preface_backend::{
+    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix, Norm, Place,
+    Rotation, RowTarget, Storage, StoreGrad, Term,
+};
+
+pub use attention::CpuPlan;
+pub use storage::{CpuRows, CpuWeight};
+pub use tier::Tier;
+
+use buffers::Buffers;
+use pool::Pool;
+use simd::{Kernel, Simd};
+use storage::{Element, View, ViewMut};
+
+/// Why a backend could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    /// The CPU lacks the instructions of the tier that was asked for.
+    #[error("this CPU has no {tier} instructions; it has: {available}")]
+    MissingTier {
+        /// The tier.
+        tier: &'static str,
+        /// What the CPU has.
+        available: String,
+    },
+    /// No thread to compute with.
+    #[error("the number of threads must be at least 1, got 0")]
+    NoThreads,
+    /// The system gave no thread.
+    #[error("cannot start {threads} threads")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Precision of weights, compact rows and the products' operands. Sums are in `f32` always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Everything in `f32`.
+    F32,
+    /// Weights and compact rows in bf16.
+    Bf16,
+}
+
+impl Precision {
+    /// bf16 where the CPU multiplies it natively, else `f32`.
+    pub fn auto() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bf16") {
+            return Self::Bf16;
+        }
+        Self::F32
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// How to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// Precision of the products.
+    pub precision: Precision,
+    /// Threads, the caller's included.
+    pub threads: usize,
+    /// Instruction set; the best that the CPU has if none is forced.
+    pub tier: Option<Tier>,
+}
+
+impl Default for CpuOptions {
+    /// Automatic precision and tier, a thread for each CPU that the process may use.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { precision: Precision::auto(), threads, tier: None }
+    }
+}
+
+/// The backend.
+pub struct CpuBackend {
+    precision: Precision,
+    tier: Tier,
+    pool: Pool,
+    buffers: Buffers,
+}
+
+/// A parameter vector.
+pub struct CpuVector(Vec<f32>);
+
+/// Row numbers, token ids or positions.
+pub struct CpuIndex(Vec<u32>);
+
+/// What rows of the head are to predict.
+pub struct CpuTargets(Vec<RowTarget>);
+
+impl CpuBackend {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the CPU lacks the forced tier, if there is to be no thread, or if the system gives none.
+    pub fn new(options: CpuOptions) -> Result<Self, CpuError> {
+        let tier = options.tier.unwrap_or_else(Tier::best).require()?;
+        let threads = options.threads;
+        if threads == 0 {
+            return Err(CpuError::NoThreads);
+        }
+        let pool = Pool::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
+        Ok(Self { precision: options.precision, tier, pool, buffers: Buffers::default() })
+    }
+
+    fn element(&self, storage: Storage) -> Element {
+        match (storage, self.precision) {
+            (Storage::Compact, Precision::Bf16) => Element::Bf16,
+            _ => Element::F32,
+        }
+    }
+}
+
+/// Copies all elements of a view, converting.
+struct Copy<'a>(ViewMut<'a>, View<'a>);
+
+impl Kernel for Copy<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.copy(simd, self.1);
+    }
+}
+
+impl Backend for CpuBackend {
+    type Rows = CpuRows;
+    type Weight = CpuWeight;
+    type Vector = CpuVector;
+    type Index = CpuIndex;
+    type Plan = CpuPlan;
+    type Targets = CpuTargets;
+
+    fn describe(&self) -> Description {
+        Description {
+            name: "cpu",
+            precision: self.precision.name(),
+            tier: self.tier.name().to_owned(),
+            threads: self.pool.threads(),
+        }
+    }
+
+    fn rows(&self, n_row: usize, width: usize, storage: Storage) -> CpuRows {
+        CpuRows::new(&self.buffers, n_row, width, self.element(storage))
+    }
+
+    fn rows_from(&self, values: &[f32], width: usize, storage: Storage) -> CpuRows {
+        assert_eq!(values.len() % width, 0, "rows_from: {} values of width {width}", values.len());
+        let mut rows = self.rows(values.len() / width, width, storage);
+        self.write(values, &mut rows);
+        rows
+    }
+
+    fn write(&self, values: &[f32], rows: &mut CpuRows) {
+        self.tier.run(Copy(rows.view_mut(), View::F32(values)));
+    }
+
+    fn read(&self, rows: &CpuRows) -> Vec<f32> {
+        let mut values = vec![0.0; rows.n_row * rows.width];
+        self.tier.run(Copy(ViewMut::F32(&mut values), rows.view()));
+        values
+    }
+
+    fn shape(&self, rows: &CpuRows) -> (usize, usize) {
+        (rows.n_row, rows.width)
+    }
+
+    fn weight(&self, parts: Vec<HostMatrix>) -> CpuWeight {
+        CpuWeight::new(parts, self.element(Storage::Compact))
+    }
+
+    fn weight_shape(&self, weight: &CpuWeight) -> (usize, usize) {
+        (weight.n_out, weight.n_in)
+    }
+
+    fn weight_bytes(&self, weight: &CpuWeight) -> usize {
+        weight.bytes()
+    }
+
+    fn vector(&self, values: &[f32]) -> CpuVector {
+        CpuVector(values.to_vec())
+    }
+
+    fn index(&self, values: &[u32]) -> CpuIndex {
+        CpuIndex(values.to_vec())
+    }
+
+    fn plan(&self, plan: &AttentionPlan) -> CpuPlan {
+        CpuPlan::new(plan)
+    }
+
+    fn targets(&self, targets: &[RowTarget]) -> CpuTargets {
+        CpuTargets(targets.to_vec())
+    }
+
+    fn zero(&self, rows: &mut CpuRows) {
+        rows.view_mut().zero();
+    }
+
+    fn gather(&self, x: &CpuRows, columns: Range<usize>, index: &CpuIndex, out: &mut CpuRows) {
+        rows::gather(self, x, columns, &index.0, out);
+    }
+
+    fn scatter(&self, x: &CpuRows, columns: Range<usize>, index: &CpuIndex, out: &mut CpuRows) {
+        rows::scatter(self, x, columns, &index.0, out);
+    }
+
+    fn scatter_add(&self, x: &CpuRows, index: &CpuIndex, out: &mut CpuRows) {
+        rows::scatter_add(self, x, &index.0, out);
+    }
+
+    fn embed(&self, table: &CpuWeight, ids: &CpuIndex, scale: f32, out: &mut CpuRows) {
+        rows::embed(self, table, &ids.0, scale, out);
+    }
+
+    fn embed_add(&self, table: &CpuWeight, ids: &CpuIndex, out: &mut CpuRows) {
+        rows::embed_add(self, table, &ids.0, out);
+    }
+
+    fn linear(&self, terms: &[Term<'_, Self>], epilogue: Epilogue<'_, Self>, out: &mut CpuRows) {
+        linear::linear(self, terms, epilogue, out);
+    }
+
+    fn norm(&self, norm: &Norm<Self>, x: &CpuRows, out: &mut CpuRows) {
+        norm::forward(self, norm, x, out);
+    }
+
+    fn norm_backward(&self, norm: &Norm<Self>, x: &CpuRows, d_out: &CpuRows, d_x: &mut CpuRows) {
+        norm::backward(self, norm, x, d_out, d_x);
+    }
+
+    fn rotary(
+        &self,
+        table: &CpuRows,
+        positions: &CpuIndex,
+        heads: HeadSpan,
+        rotation: Rotation,
+        rows: &mut CpuRows,
+    ) {
+        rotary::rotary(self, table, &positions.0, heads, rotation, rows);
+    }
+
+    fn attention(
+        &self,
+        call: &AttentionCall<'_, Self>,
+        out: &mut CpuRows,
+        log_sum_exp: Option<&mut CpuRows>,
+    ) {
+        attention::forward(self, call, out, log_sum_exp);
+    }
+
+    fn attention_backward(
+        &self,
+        call: &AttentionCall<'_, Self>,
+        log_sum_exp: &CpuRows,
+        d_out: &CpuRows,
+        d_query: Option<Place>,
+        d_stores: &[Option<StoreGrad>],
+        grads: &mut [&mut CpuRows],
+    ) {
+        attention::backward(self, call, log_sum_exp, d_out, d_query, d_stores, grads);
+    }
+
+    fn head_loss(
+        &self,
+        head: &Head<'_, Self>,
+        x: &CpuRows,
+        targets: &CpuTargets,
+        loss: &mut CpuRows,
+        d_x: Option<&mut CpuRows>,
+    ) {
+        head::loss(self, head, x, &targets.0, loss, d_x);
+    }
+}

@@ -1,0 +1,191 @@
+//! Attention over runs of keys.
+//!
+//! A query run is cut into *segments* of at most [`SEGMENT_ROWS`] rows. A task is one segment and one key head with all
+//! query heads that read it: it gathers the keys and values that the segment sees (with dropout applied) into scratch
+//! memory, then goes over its queries tile by tile. A tile holds whole rows of scores, [`SCORE_TILE`] numbers at most, so
+//! memory is linear in the number of keys and no running maximum is needed.
+//!
+//! Runs that all queries see come first in the gathered list, causal ones last: what a query sees is then nearly
+//! always a beginning of the list, and nothing behind it is computed. Where it is not (two causal runs), hidden scores
+//! are set to negative infinity.
+//!
+//! In the backward several segments may see the same store row (a prefix). Each task writes its keys' gradients to rows
+//! of its own; a second pass adds them to the stores in the order of the segments.
+
+mod backward;
+mod forward;
+mod pack;
+mod thin;
+
+use std::ops::Range;
+
+use preface_backend::{AttentionCall, AttentionPlan, Dropout, KeyRun, Place, QueryRun, StoreGrad};
+
+use crate::CpuBackend;
+use crate::storage::CpuRows;
+
+pub use backward::backward;
+pub use forward::forward;
+
+type Call<'a> = AttentionCall<'a, CpuBackend>;
+
+/// Query rows of a task. More would leave threads idle on one long text.
+const SEGMENT_ROWS: usize = 256;
+/// Numbers of a tile of scores: half of a second-level cache of 512 KiB.
+const SCORE_TILE: usize = 64 * 1024;
+
+/// A plan cut into segments.
+pub struct CpuPlan {
+    segments: Vec<Segment>,
+    /// Keys of all segments together.
+    n_key: usize,
+}
+
+/// Some query rows and what they see.
+struct Segment {
+    rows: Range<usize>,
+    first_position: usize,
+    keys: Vec<Keys>,
+    /// Length of the gathered list.
+    n_key: usize,
+    /// First row in the matrix of the keys' gradients.
+    first_gradient: usize,
+}
+
+/// A run of keys as far as the segment sees it.
+struct Keys {
+    store: usize,
+    first_row: usize,
+    len: usize,
+    /// Place in the gathered list.
+    start: usize,
+    causal_from: Option<usize>,
+    dropout: Option<Dropout>,
+}
+
+impl CpuPlan {
+    pub(crate) fn new(plan: &AttentionPlan) -> Self {
+        let mut spans: Vec<&Range<usize>> = plan.runs.iter().map(|run| &run.rows).collect();
+        spans.sort_by_key(|rows| rows.start);
+        // Tasks write the rows of their segments at the same time.
+        assert!(spans.windows(2).all(|pair| pair[0].end <= pair[1].start), "plan: query runs overlap");
+        let mut segments = Vec::new();
+        let mut n_key = 0;
+        for run in &plan.runs {
+            let n_part = run.rows.len().div_ceil(SEGMENT_ROWS);
+            for part in 0..n_part {
+                let cut = |part| run.rows.start + run.rows.len() * part / n_part;
+                let segment = Segment::new(run, cut(part)..cut(part + 1), n_key);
+                n_key += segment.n_key;
+                segments.push(segment);
+            }
+        }
+        Self { segments, n_key }
+    }
+}
+
+impl Segment {
+    fn new(run: &QueryRun, rows: Range<usize>, first_gradient: usize) -> Self {
+        let first_position = run.first_position + rows.start - run.rows.start;
+        let last_position = first_position + rows.len() - 1;
+        let is_causal = |keys: &&KeyRun| keys.causal_from.is_some();
+        let (causal, full): (Vec<&KeyRun>, Vec<&KeyRun>) = run.keys.iter().partition(is_causal);
+        let mut n_key = 0;
+        let keys = full
+            .into_iter()
+            .chain(causal)
+            .map(|keys| {
+                let (start, len) = (n_key, keys.visible(last_position));
+                n_key += len;
+                Keys {
+                    store: keys.store,
+                    first_row: keys.rows.start,
+                    len,
+                    start,
+                    causal_from: keys.causal_from,
+                    dropout: keys.dropout,
+                }
+            })
+            .collect();
+        Self { rows, first_position, keys, n_key, first_gradient }
+    }
+
+    fn position(&self, row: usize) -> usize {
+        self.first_position + row - self.rows.start
+    }
+
+    /// Length of the beginning of the list that holds all keys that a query sees.
+    fn limit(&self, position: usize) -> usize {
+        let ends = self.keys.iter().filter_map(|keys| {
+            let visible = keys.visible(position);
+            (visible > 0).then_some(keys.start + visible)
+        });
+        ends.max().unwrap_or(0)
+    }
+
+    /// Parts of the first `limit` keys that a query does not see.
+    fn hidden(&self, position: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
+        self.keys.iter().filter_map(move |keys| {
+            let hidden = keys.start + keys.visible(position)..(keys.start + keys.len).min(limit);
+            (hidden.start < hidden.end).then_some(hidden)
+        })
+    }
+}
+
+impl Keys {
+    fn visible(&self, position: usize) -> usize {
+        match self.causal_from {
+            None => self.len,
+            Some(first) => (position + 1).saturating_sub(first).min(self.len),
+        }
+    }
+}
+
+/// Query rows that a tile holds, each with all query heads of a key head.
+fn tile_rows(n_key: usize, group: usize) -> usize {
+    // Six rows of scores fill a register tile.
+    (SCORE_TILE / (group * n_key.max(1))).max(6usize.div_ceil(group))
+}
+
+/// Panics unless the call's places lie inside its matrices.
+fn check(call: &Call<'_>, out: &CpuRows) {
+    let shape = call.shape;
+    assert!(shape.n_kv_head > 0 && shape.n_head % shape.n_kv_head == 0, "attention: head counts");
+    assert_eq!(out.width, shape.query_width(), "attention: width of the queries' matrix");
+    let inside = |place: Place, width| place.column + width <= call.sources[place.buffer].width;
+    assert!(inside(call.query, shape.query_width()), "attention: columns of the queries");
+    for store in call.stores {
+        let kv_width = shape.kv_width();
+        assert!(
+            inside(store.keys, kv_width) && inside(store.values, kv_width),
+            "attention: columns of a store"
+        );
+    }
+}
+
+/// Panics unless the gradients of different heads are apart: then a task for each key head is alone with its columns.
+fn check_gradients(
+    call: &Call<'_>,
+    d_query: Option<Place>,
+    d_stores: &[Option<StoreGrad>],
+    grads: &[&mut CpuRows],
+) {
+    assert_eq!(d_stores.len(), call.stores.len(), "attention_backward: one entry for each store");
+    let kv_width = call.shape.kv_width();
+    let places: Vec<Place> = d_stores.iter().flatten().flat_map(|grad| [grad.keys, grad.values]).collect();
+    for (i, a) in places.iter().enumerate() {
+        assert!(
+            a.column + kv_width <= grads[a.buffer].width,
+            "attention_backward: columns of a store's gradient"
+        );
+        for b in &places[..i] {
+            let apart =
+                a.buffer != b.buffer || a.column.abs_diff(b.column) >= kv_width || a.column == b.column;
+            assert!(apart, "attention_backward: gradients of two stores overlap in part");
+        }
+    }
+    if let Some(place) = d_query {
+        let end = place.column + call.shape.query_width();
+        assert!(end <= grads[place.buffer].width, "attention_backward: columns of the queries' gradient");
+    }
+}

@@ -1,0 +1,263 @@
+//! A persistent thread pool for operations of some microseconds.
+//!
+//! A training step has about 600 operations, a generated token 300. So a worker spins for a moment before it sleeps,
+//! the caller works too, and an operation ends as soon as its tasks are done: a worker that has not woken up by then
+//! is not waited for. Tasks are handed out one by one in order, so which thread runs a task is open: results must not
+//! depend on it, and tasks get nothing but their number and the thread's scratch memory.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::scratch::Scratch;
+
+type Task<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;
+
+/// Turns of the spin loop before a thread sleeps: some 50 microseconds, the gap between two operations.
+const SPIN: u32 = 2000;
+
+/// Threads that run tasks together with whoever calls [`Pool::run`].
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// The caller's scratch memory. Held during a run, so that runs do not mix.
+    caller: Mutex<Scratch>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Copy of [`State::generation`], to spin on.
+    generation: AtomicU64,
+    /// Copy of [`State::n_active`], to spin on.
+    n_active: AtomicUsize,
+    /// Next task of the current job.
+    next: AtomicUsize,
+    wake: Condvar,
+    done: Condvar,
+}
+
+struct State {
+    /// Grows with each job.
+    generation: u64,
+    /// Open to workers that wish to join.
+    job: Option<Job>,
+    /// Workers that have joined and not left.
+    n_active: usize,
+    n_sleeping: usize,
+    stop: bool,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    task: &'static Task<'static>,
+    n_task: usize,
+}
+
+impl Pool {
+    /// A pool of `threads` threads in all, the caller included.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
+        let state = State { generation: 0, job: None, n_active: 0, n_sleeping: 0, stop: false, panic: None };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            generation: AtomicU64::new(0),
+            n_active: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let mut pool = Self { shared, workers: Vec::new(), caller: Mutex::new(Scratch::default()) };
+        for number in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let worker = std::thread::Builder::new()
+                .name(format!("preface-cpu-{number}"))
+                .spawn(move || shared.work())?;
+            pool.workers.push(worker);
+        }
+        Ok(pool)
+    }
+
+    /// Threads, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `task(0)` to `task(n_task - 1)`, each once, and returns when all are done.
+    ///
+    /// # Panics
+    /// If a task does, after all threads have left the job. A task must not call `run` of the same pool.
+    pub fn run(&self, n_task: usize, task: impl Fn(usize, &mut Scratch) + Sync) {
+        // A panic of a task poisons nothing: scratch memory has no invariant.
+        let mut scratch = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        if n_task <= 1 || self.workers.is_empty() {
+            (0..n_task).for_each(|number| task(number, &mut scratch));
+            return;
+        }
+        let task: &Task<'_> = &task;
+        // SAFETY: only the lifetime changes. The reference is used by this call and by workers that joined the job
+        // under the lock; `close` takes the job away under the lock and returns when no worker is left in it, and it
+        // is called on every path out of here, since `catch_unwind` holds back panics of the caller's own tasks.
+        let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
+        let job = Job { task, n_task };
+        self.shared.open(job);
+        let own = catch_unwind(AssertUnwindSafe(|| self.shared.run_tasks(job, &mut scratch)));
+        let others = self.shared.close();
+        drop(scratch);
+        if let Some(panic) = own.err().or(others) {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_all();
+        for worker in self.workers.drain(..) {
+            // Workers catch the panics of their tasks; there is nothing left to report.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers a job to the workers. No other job is open and no worker active.
+    fn open(&self, job: Job) {
+        self.next.store(0, Ordering::Relaxed);
+        let mut state = self.lock();
+        state.job = Some(job);
+        state.generation += 1;
+        self.generation.store(state.generation, Ordering::Release);
+        let sleeping = state.n_sleeping;
+        drop(state);
+        if sleeping > 0 {
+            self.wake.notify_all();
+        }
+    }
+
+    /// Closes the job to latecomers and waits for the workers in it.
+    fn close(&self) -> Option<Box<dyn Any + Send>> {
+        let mut state = self.lock();
+        state.job = None;
+        if state.n_active > 0 {
+            drop(state);
+            spin_while(|| self.n_active.load(Ordering::Acquire) > 0);
+            state = self.lock();
+            while state.n_active > 0 {
+                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        state.panic.take()
+    }
+
+    fn run_tasks(&self, job: Job, scratch: &mut Scratch) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= job.n_task {
+                return;
+            }
+            (job.task)(number, scratch);
+        }
+    }
+
+    /// A worker's life.
+    fn work(&self) {
+        let mut scratch = Scratch::default();
+        let mut seen = 0;
+        loop {
+            spin_while(|| self.generation.load(Ordering::Acquire) == seen);
+            let mut state = self.lock();
+            while state.generation == seen && !state.stop {
+                state.n_sleeping += 1;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.n_sleeping -= 1;
+            }
+            if state.stop {
+                return;
+            }
+            seen = state.generation;
+            let Some(job) = state.job else { continue };
+            state.n_active += 1;
+            self.n_active.store(state.n_active, Ordering::Release);
+            drop(state);
+            let result = catch_unwind(AssertUnwindSafe(|| self.run_tasks(job, &mut scratch)));
+            let mut state = self.lock();
+            if let Err(panic) = result {
+                state.panic.get_or_insert(panic);
+            }
+            state.n_active -= 1;
+            self.n_active.store(state.n_active, Ordering::Release);
+            if state.n_active == 0 {
+                self.done.notify_all();
+            }
+        }
+    }
+}
+
+fn spin_while(condition: impl Fn() -> bool) {
+    for _ in 0..SPIN {
+        if !condition() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_whatever_the_number_of_threads() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads).unwrap();
+            for n_task in [0, 1, 2, 7, 100] {
+                for _ in 0..50 {
+                    let counts: Vec<AtomicUsize> = (0..n_task).map(|_| AtomicUsize::new(0)).collect();
+                    pool.run(n_task, |task, _| {
+                        counts[task].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = Pool::new(3).unwrap();
+        for bad in [0, 5, 19] {
+            let result = catch_unwind(AssertUnwindSafe(|| pool.run(20, |task, _| assert_ne!(task, bad))));
+            assert!(result.is_err());
+        }
+        let sum = AtomicUsize::new(0);
+        pool.run(20, |task, _| {
+            sum.fetch_add(task, Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 190);
+    }
+
+    #[test]
+    fn threads_may_share_a_pool() {
+        let pool = Pool::new(2).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let sum = AtomicUsize::new(0);
+                        pool.run(10, |task, _| {
+                            sum.fetch_add(task, Ordering::Relaxed);
+                        });
+                        assert_eq!(sum.into_inner(), 45);
+                    }
+                });
+            }
+        });
+    }
+}

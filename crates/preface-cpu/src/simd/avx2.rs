@@ -1,0 +1,135 @@
+//! AVX2 and FMA: eight lanes.
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{Kernel, Simd};
+
+/// Exists only where the CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// None if the CPU lacks something.
+    pub fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+
+    /// Runs `kernel`, compiled for these instructions.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn shell<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: `self` exists, so `new` found the features that `shell` is compiled for.
+        unsafe { shell(self, kernel) }
+    }
+}
+
+macro_rules! intrinsics {
+    ($($name:ident($($argument:ident),*) = $intrinsic:ident;)*) => { $(
+        #[inline(always)]
+        fn $name(self, $($argument: __m256),*) -> __m256 {
+            // SAFETY: `self` exists, so the CPU has the instruction; there is no other condition.
+            unsafe { $intrinsic($($argument),*) }
+        }
+    )* };
+}
+
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const TILE_VECTORS: usize = 2;
+    type F32 = __m256;
+
+    intrinsics! {
+        add(a, b) = _mm256_add_ps;
+        sub(a, b) = _mm256_sub_ps;
+        mul(a, b) = _mm256_mul_ps;
+        div(a, b) = _mm256_div_ps;
+        mul_add(a, b, c) = _mm256_fmadd_ps;
+        max(a, b) = _mm256_max_ps;
+        min(a, b) = _mm256_min_ps;
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> __m256 {
+        // SAFETY: the instruction exists (`self`); the caller gives eight readable elements; no alignment needed.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, value: __m256, to: *mut f32) {
+        // SAFETY: the instruction exists (`self`); the caller gives eight writable elements; no alignment needed.
+        unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_at(self, from: *const bf16) -> __m256 {
+        // SAFETY: the instructions exist (`self`); 16 bytes are the caller's eight bf16; no alignment needed.
+        unsafe {
+            let halves = _mm_loadu_si128(from.cast());
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow_at(self, value: __m256, to: *mut bf16) {
+        // SAFETY: the instructions exist (`self`); 16 bytes are the caller's eight bf16; no alignment needed.
+        unsafe {
+            let bits = _mm256_castps_si256(value);
+            // To nearest even: add 0x7fff and the lowest bit that stays. A NaN's bits could overflow: it becomes
+            // the quiet NaN.
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
+            let rounded = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0_0000), nan);
+            let words = _mm256_srli_epi32::<16>(rounded);
+            let packed = _mm256_packus_epi32(words, words);
+            let packed = _mm256_permute4x64_epi64::<0b00_00_10_00>(packed);
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));
+        }
+    }
+
+    #[inline(always)]
+    fn zero_below(self, x: __m256, limit: __m256, value: __m256) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x, limit), value) }
+    }
+
+    #[inline(always)]
+    fn power_of_low_bits(self, x: __m256) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let shifted = _mm256_slli_epi32::<23>(_mm256_castps_si256(x));
+            _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_castps_si256(_mm256_set1_ps(1.0))))
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m256) -> f32 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, x: __m256) -> f32 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+}

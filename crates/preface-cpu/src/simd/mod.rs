@@ -1,0 +1,255 @@
+//! The vector abstraction: kernels are written once over [`Simd`], and each instruction set is a thin shell.
+//!
+//! A value of an implementing type is the proof that the CPU has the instructions that its methods use, so the
+//! arithmetic methods are safe. Kernels are `#[inline(always)]` functions generic over `S: Simd`, entered through
+//! [`crate::tier::Tier::run`], whose shells carry the `#[target_feature]` attribute: without it an intrinsic is
+//! not inlined and everything becomes many times slower.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use math::{exp, gelu_slope, gelu_value, sigmoid};
+pub use scalar::Scalar;
+
+use half::bf16;
+
+/// No instruction set has more lanes.
+pub const MAX_LANES: usize = 16;
+
+/// Something to compute with the instructions of a tier.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// Computes. Implementations are `#[inline(always)]`, as is all they call.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// `f32` vectors of one instruction set.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Elements of a vector, at most [`MAX_LANES`].
+    const LANES: usize;
+    /// Vectors across a register tile of six rows, as many as the registers hold.
+    const TILE_VECTORS: usize;
+    /// The vector.
+    type F32: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F32;
+    /// The first lanes of `from`.
+    ///
+    /// # Safety
+    /// `from` is valid for reading [`Self::LANES`] elements.
+    unsafe fn load_at(self, from: *const f32) -> Self::F32;
+    /// Stores all lanes.
+    ///
+    /// # Safety
+    /// `to` is valid for writing [`Self::LANES`] elements.
+    unsafe fn store_at(self, value: Self::F32, to: *mut f32);
+    /// Reads bf16 numbers.
+    ///
+    /// # Safety
+    /// `from` is valid for reading [`Self::LANES`] elements.
+    unsafe fn widen_at(self, from: *const bf16) -> Self::F32;
+    /// Rounds to bf16, to nearest even; NaN stays NaN.
+    ///
+    /// # Safety
+    /// `to` is valid for writing [`Self::LANES`] elements.
+    unsafe fn narrow_at(self, value: Self::F32, to: *mut bf16);
+
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The larger; `b` if either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The smaller; `b` if either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `value` where `x >= limit` or either is NaN, else zero.
+    fn zero_below(self, x: Self::F32, limit: Self::F32, value: Self::F32) -> Self::F32;
+    /// Bits shifted left by 23, plus the bits of 1.0: `2^n` where the low bits of `x` hold the integer `n`.
+    fn power_of_low_bits(self, x: Self::F32) -> Self::F32;
+    /// Sum of the lanes.
+    fn sum(self, x: Self::F32) -> f32;
+    /// Largest lane.
+    fn largest(self, x: Self::F32) -> f32;
+
+    /// The first lanes of `from`.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::F32 {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the slice has enough elements.
+        unsafe { self.load_at(from.as_ptr()) }
+    }
+
+    /// Stores all lanes to the start of `to`.
+    #[inline(always)]
+    fn store(self, value: Self::F32, to: &mut [f32]) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the slice has enough elements.
+        unsafe { self.store_at(value, to.as_mut_ptr()) }
+    }
+
+    /// `from`, shorter than a vector, with `fill` in the lanes beyond it.
+    #[inline(always)]
+    fn load_part(self, from: &[f32], fill: f32) -> Self::F32 {
+        let mut padded = [fill; MAX_LANES];
+        padded[..from.len()].copy_from_slice(from);
+        self.load(&padded)
+    }
+
+    /// Stores the first `to.len()` lanes.
+    #[inline(always)]
+    fn store_part(self, value: Self::F32, to: &mut [f32]) {
+        let mut padded = [0.0; MAX_LANES];
+        self.store(value, &mut padded);
+        to.copy_from_slice(&padded[..to.len()]);
+    }
+}
+
+/// `out[i] = f(a[i])`, lane by lane; `f` must not mix lanes.
+#[inline(always)]
+pub fn map<S: Simd>(simd: S, a: &[f32], out: &mut [f32], f: impl Fn(S::F32) -> S::F32) {
+    assert_eq!(a.len(), out.len());
+    let (mut a, mut out) = (a.chunks_exact(S::LANES), out.chunks_exact_mut(S::LANES));
+    for (a, out) in (&mut a).zip(&mut out) {
+        simd.store(f(simd.load(a)), out);
+    }
+    let (a, out) = (a.remainder(), out.into_remainder());
+    if !a.is_empty() {
+        simd.store_part(f(simd.load_part(a, 0.0)), out);
+    }
+}
+
+/// `out[i] = f(out[i], a[i])`, lane by lane.
+#[inline(always)]
+pub fn update<S: Simd>(simd: S, out: &mut [f32], a: &[f32], f: impl Fn(S::F32, S::F32) -> S::F32) {
+    assert_eq!(a.len(), out.len());
+    let (mut a, mut out) = (a.chunks_exact(S::LANES), out.chunks_exact_mut(S::LANES));
+    for (a, out) in (&mut a).zip(&mut out) {
+        simd.store(f(simd.load(out), simd.load(a)), out);
+    }
+    let (a, out) = (a.remainder(), out.into_remainder());
+    if !a.is_empty() {
+        simd.store_part(f(simd.load_part(out, 0.0), simd.load_part(a, 0.0)), out);
+    }
+}
+
+/// `out[i] = f(a[i], b[i])`, lane by lane.
+#[inline(always)]
+pub fn combine<S: Simd>(
+    simd: S,
+    a: &[f32],
+    b: &[f32],
+    out: &mut [f32],
+    f: impl Fn(S::F32, S::F32) -> S::F32,
+) {
+    assert!(a.len() == out.len() && b.len() == out.len());
+    let (mut a, mut b) = (a.chunks_exact(S::LANES), b.chunks_exact(S::LANES));
+    let mut out = out.chunks_exact_mut(S::LANES);
+    for ((a, b), out) in (&mut a).zip(&mut b).zip(&mut out) {
+        simd.store(f(simd.load(a), simd.load(b)), out);
+    }
+    let (a, b, out) = (a.remainder(), b.remainder(), out.into_remainder());
+    if !a.is_empty() {
+        simd.store_part(f(simd.load_part(a, 0.0), simd.load_part(b, 0.0)), out);
+    }
+}
+
+/// `sum of f(a[i], b[i])`, where `f` of two zeros is zero.
+#[inline(always)]
+pub fn sum2<S: Simd>(simd: S, a: &[f32], b: &[f32], f: impl Fn(S::F32, S::F32) -> S::F32) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let (mut a, mut b) = (a.chunks_exact(S::LANES), b.chunks_exact(S::LANES));
+    let mut total = simd.splat(0.0);
+    for (a, b) in (&mut a).zip(&mut b) {
+        total = simd.add(total, f(simd.load(a), simd.load(b)));
+    }
+    let (a, b) = (a.remainder(), b.remainder());
+    if !a.is_empty() {
+        total = simd.add(total, f(simd.load_part(a, 0.0), simd.load_part(b, 0.0)));
+    }
+    simd.sum(total)
+}
+
+/// `<a, b>`
+#[inline(always)]
+pub fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    sum2(simd, a, b, |a, b| simd.mul(a, b))
+}
+
+/// Largest element; negative infinity of none.
+#[inline(always)]
+pub fn largest<S: Simd>(simd: S, a: &[f32]) -> f32 {
+    let mut chunks = a.chunks_exact(S::LANES);
+    let mut most = simd.splat(f32::NEG_INFINITY);
+    for chunk in &mut chunks {
+        most = simd.max(simd.load(chunk), most);
+    }
+    if !chunks.remainder().is_empty() {
+        most = simd.max(simd.load_part(chunks.remainder(), f32::NEG_INFINITY), most);
+    }
+    simd.largest(most)
+}
+
+/// `a[i] = exp(factor * a[i] - shift)` in place; returns the sum of the results.
+#[inline(always)]
+pub fn exp_sum<S: Simd>(simd: S, a: &mut [f32], factor: f32, shift: f32) -> f32 {
+    let (factor, minus_shift) = (simd.splat(factor), simd.splat(-shift));
+    let f = |x| exp(simd, simd.mul_add(x, factor, minus_shift));
+    let mut total = simd.splat(0.0);
+    let mut chunks = a.chunks_exact_mut(S::LANES);
+    for chunk in &mut chunks {
+        let e = f(simd.load(chunk));
+        simd.store(e, chunk);
+        total = simd.add(total, e);
+    }
+    let rest = chunks.into_remainder();
+    let mut sum = simd.sum(total);
+    if !rest.is_empty() {
+        simd.store_part(f(simd.load_part(rest, 0.0)), rest);
+        sum += rest.iter().sum::<f32>();
+    }
+    sum
+}
+
+/// bf16 to `f32`.
+#[inline(always)]
+pub fn widen<S: Simd>(simd: S, from: &[bf16], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len());
+    let (mut from, mut to) = (from.chunks_exact(S::LANES), to.chunks_exact_mut(S::LANES));
+    for (from, to) in (&mut from).zip(&mut to) {
+        // SAFETY: both chunks have exactly `LANES` elements.
+        unsafe { simd.store_at(simd.widen_at(from.as_ptr()), to.as_mut_ptr()) };
+    }
+    for (from, to) in from.remainder().iter().zip(to.into_remainder()) {
+        *to = from.to_f32();
+    }
+}
+
+/// `f32` to bf16.
+#[inline(always)]
+pub fn narrow<S: Simd>(simd: S, from: &[f32], to: &mut [bf16]) {
+    assert_eq!(from.len(), to.len());
+    let (mut from, mut to) = (from.chunks_exact(S::LANES), to.chunks_exact_mut(S::LANES));
+    for (from, to) in (&mut from).zip(&mut to) {
+        // SAFETY: both chunks have exactly `LANES` elements.
+        unsafe { simd.narrow_at(simd.load_at(from.as_ptr()), to.as_mut_ptr()) };
+    }
+    for (from, to) in from.remainder().iter().zip(to.into_remainder()) {
+        *to = bf16::from_f32(*from);
+    }
+}

@@ -1,0 +1,106 @@
+//! Plain Rust, eight lanes at a time: runs everywhere, and the compiler uses what the target's baseline has.
+
+use std::array::from_fn;
+
+use half::bf16;
+
+use super::Simd;
+
+/// No instruction-set extension needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalar;
+
+const LANES: usize = 8;
+
+impl Simd for Scalar {
+    const LANES: usize = LANES;
+    const TILE_VECTORS: usize = 1;
+    type F32 = [f32; LANES];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> Self::F32 {
+        // SAFETY: the caller gives `LANES` readable elements; an array of f32 has the alignment of f32.
+        unsafe { from.cast::<Self::F32>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, value: Self::F32, to: *mut f32) {
+        // SAFETY: the caller gives `LANES` writable elements; an array of f32 has the alignment of f32.
+        unsafe { to.cast::<Self::F32>().write(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_at(self, from: *const bf16) -> Self::F32 {
+        // SAFETY: the caller gives `LANES` readable elements; an array has the alignment of its element.
+        let halves = unsafe { from.cast::<[bf16; LANES]>().read() };
+        halves.map(|half| f32::from_bits(u32::from(half.to_bits()) << 16))
+    }
+
+    #[inline(always)]
+    unsafe fn narrow_at(self, value: Self::F32, to: *mut bf16) {
+        let halves = value.map(bf16::from_f32);
+        // SAFETY: the caller gives `LANES` writable elements; an array has the alignment of its element.
+        unsafe { to.cast::<[bf16; LANES]>().write(halves) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] - b[i])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        // Rounded twice: without the instruction, a fused operation is a slow function call.
+        from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn zero_below(self, x: Self::F32, limit: Self::F32, value: Self::F32) -> Self::F32 {
+        from_fn(|i| if x[i] < limit[i] { 0.0 } else { value[i] })
+    }
+
+    #[inline(always)]
+    fn power_of_low_bits(self, x: Self::F32) -> Self::F32 {
+        x.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(1.0f32.to_bits())))
+    }
+
+    #[inline(always)]
+    fn sum(self, x: Self::F32) -> f32 {
+        ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
+    }
+
+    #[inline(always)]
+    fn largest(self, x: Self::F32) -> f32 {
+        x.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}

@@ -1,0 +1,270 @@
+//! Rows and weights as they lie in memory, and views of them as kernels see them.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use half::bf16;
+use preface_backend::HostMatrix;
+
+use crate::buffers::{Buffer, Buffers};
+use crate::scratch::LINE_F32;
+use crate::simd::{Simd, narrow, widen};
+
+/// How a number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// Four bytes.
+    F32,
+    /// Two bytes.
+    Bf16,
+}
+
+/// A matrix of activations or gradients, row-major without gaps.
+pub struct CpuRows {
+    pub(crate) n_row: usize,
+    pub(crate) width: usize,
+    pub(crate) element: Element,
+    buffer: Buffer,
+}
+
+/// A weight `[n_out, n_in]`, row-major without gaps.
+pub struct CpuWeight {
+    pub(crate) n_out: usize,
+    pub(crate) n_in: usize,
+    pub(crate) values: Values,
+}
+
+/// The numbers of a weight.
+pub(crate) enum Values {
+    F32(Vec<f32>),
+    Bf16(Vec<bf16>),
+}
+
+/// Numbers to be read.
+#[derive(Clone, Copy)]
+pub enum View<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+/// Numbers to be written.
+pub enum ViewMut<'a> {
+    F32(&'a mut [f32]),
+    Bf16(&'a mut [bf16]),
+}
+
+/// Rows that several tasks write to, each its own part.
+pub struct SharedRows<'a> {
+    start: Start,
+    n_row: usize,
+    width: usize,
+    owner: PhantomData<&'a mut CpuRows>,
+}
+
+#[derive(Clone, Copy)]
+enum Start {
+    F32(*mut f32),
+    Bf16(*mut bf16),
+}
+
+// SAFETY: the pointers stand for the exclusive borrow `owner`; access goes through `SharedRows::part`, whose callers
+// promise that parts in use at the same time do not overlap.
+unsafe impl Send for SharedRows<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedRows<'_> {}
+
+impl CpuRows {
+    /// New rows with whatever the buffer held before.
+    pub(crate) fn new(buffers: &Buffers, n_row: usize, width: usize, element: Element) -> Self {
+        let n_float = match element {
+            Element::F32 => n_row * width,
+            Element::Bf16 => (n_row * width).div_ceil(2),
+        };
+        Self { n_row, width, element, buffer: buffers.take(n_float.div_ceil(LINE_F32)) }
+    }
+
+    /// All elements.
+    pub(crate) fn view(&self) -> View<'_> {
+        let n = self.n_row * self.width;
+        match self.element {
+            Element::F32 => View::F32(&bytemuck::cast_slice(self.buffer.lines())[..n]),
+            Element::Bf16 => View::Bf16(&bytemuck::cast_slice(self.buffer.lines())[..n]),
+        }
+    }
+
+    /// All elements, to be changed.
+    pub(crate) fn view_mut(&mut self) -> ViewMut<'_> {
+        let n = self.n_row * self.width;
+        match self.element {
+            Element::F32 => ViewMut::F32(&mut bytemuck::cast_slice_mut(self.buffer.lines_mut())[..n]),
+            Element::Bf16 => ViewMut::Bf16(&mut bytemuck::cast_slice_mut(self.buffer.lines_mut())[..n]),
+        }
+    }
+
+    /// One row.
+    pub(crate) fn row(&self, row: usize) -> View<'_> {
+        self.view().slice(row * self.width..(row + 1) * self.width)
+    }
+
+    /// Some columns of one row.
+    pub(crate) fn part(&self, row: usize, columns: Range<usize>) -> View<'_> {
+        assert!(columns.end <= self.width);
+        self.view().slice(row * self.width + columns.start..row * self.width + columns.end)
+    }
+
+    /// For tasks that write different parts.
+    pub(crate) fn share(&mut self) -> SharedRows<'_> {
+        let (n_row, width) = (self.n_row, self.width);
+        let start = match self.view_mut() {
+            ViewMut::F32(values) => Start::F32(values.as_mut_ptr()),
+            ViewMut::Bf16(values) => Start::Bf16(values.as_mut_ptr()),
+        };
+        SharedRows { start, n_row, width, owner: PhantomData }
+    }
+}
+
+impl SharedRows<'_> {
+    /// Columns of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Some columns of one row.
+    ///
+    /// # Safety
+    /// While the part is in use, no other part that is in use overlaps it.
+    #[allow(clippy::mut_from_ref, reason = "the caller promises what the borrow checker cannot see")]
+    pub unsafe fn part(&self, row: usize, columns: Range<usize>) -> ViewMut<'_> {
+        assert!(row < self.n_row && columns.start <= columns.end && columns.end <= self.width);
+        let (offset, n) = (row * self.width + columns.start, columns.len());
+        // SAFETY: the pointer is valid for `n_row * width` elements for the lifetime of the exclusive borrow that
+        // `self` holds; the asserted bounds keep the part inside; the caller promises that it overlaps no other.
+        unsafe {
+            match self.start {
+                Start::F32(start) => ViewMut::F32(std::slice::from_raw_parts_mut(start.add(offset), n)),
+                Start::Bf16(start) => ViewMut::Bf16(std::slice::from_raw_parts_mut(start.add(offset), n)),
+            }
+        }
+    }
+}
+
+impl CpuWeight {
+    /// Stacks `parts` and stores them as `element`.
+    pub(crate) fn new(parts: Vec<HostMatrix>, element: Element) -> Self {
+        let n_in = parts.first().map_or(0, |part| part.n_column);
+        for part in &parts {
+            assert_eq!(part.n_column, n_in, "weight: parts of different n_in");
+            assert_eq!(part.values.len(), part.n_row * part.n_column, "weight: values of a part");
+        }
+        let n_out = parts.iter().map(|part| part.n_row).sum();
+        let values = match element {
+            Element::F32 => {
+                let mut all = Vec::with_capacity(n_out * n_in);
+                parts.into_iter().for_each(|part| all.extend_from_slice(&part.values));
+                Values::F32(all)
+            }
+            Element::Bf16 => {
+                let mut all = Vec::with_capacity(n_out * n_in);
+                parts.into_iter().for_each(|part| all.extend(part.values.into_iter().map(bf16::from_f32)));
+                Values::Bf16(all)
+            }
+        };
+        Self { n_out, n_in, values }
+    }
+
+    /// Bytes of the numbers.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.values {
+            Values::F32(values) => size_of_val(values.as_slice()),
+            Values::Bf16(values) => size_of_val(values.as_slice()),
+        }
+    }
+
+    /// Some input features of one output feature.
+    pub(crate) fn part(&self, out: usize, inputs: Range<usize>) -> View<'_> {
+        assert!(inputs.end <= self.n_in);
+        let range = out * self.n_in + inputs.start..out * self.n_in + inputs.end;
+        match &self.values {
+            Values::F32(values) => View::F32(&values[range]),
+            Values::Bf16(values) => View::Bf16(&values[range]),
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// Part of it.
+    #[inline(always)]
+    pub fn slice(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+        }
+    }
+
+    /// Writes the numbers to `to`.
+    #[inline(always)]
+    pub fn read<S: Simd>(self, simd: S, to: &mut [f32]) {
+        match self {
+            Self::F32(values) => to.copy_from_slice(values),
+            Self::Bf16(values) => widen(simd, values, to),
+        }
+    }
+
+    /// The numbers as `f32`: where they are, or widened into `scratch` of the same length.
+    #[inline(always)]
+    pub fn floats<'b, S: Simd>(self, simd: S, scratch: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::F32(values) => values,
+            Self::Bf16(values) => {
+                widen(simd, values, scratch);
+                scratch
+            }
+        }
+    }
+}
+
+impl ViewMut<'_> {
+    /// Overwrites the numbers with `from`.
+    #[inline(always)]
+    pub fn write<S: Simd>(self, simd: S, from: &[f32]) {
+        match self {
+            Self::F32(values) => values.copy_from_slice(from),
+            Self::Bf16(values) => narrow(simd, from, values),
+        }
+    }
+
+    /// Overwrites the numbers with those of `from`, converting where the elements differ.
+    #[inline(always)]
+    pub fn copy<S: Simd>(self, simd: S, from: View<'_>) {
+        match (self, from) {
+            (Self::F32(to), View::F32(from)) => to.copy_from_slice(from),
+            (Self::F32(to), View::Bf16(from)) => widen(simd, from, to),
+            (Self::Bf16(to), View::F32(from)) => narrow(simd, from, to),
+            (Self::Bf16(to), View::Bf16(from)) => to.copy_from_slice(from),
+        }
+    }
+
+    /// Changes the numbers in place: `change` sees them as `f32`, in `scratch` where they are bf16.
+    #[inline(always)]
+    pub fn change<S: Simd>(self, simd: S, scratch: &mut [f32], change: impl FnOnce(&mut [f32])) {
+        match self {
+            Self::F32(values) => change(values),
+            Self::Bf16(values) => {
+                widen(simd, values, scratch);
+                change(scratch);
+                narrow(simd, scratch, values);
+            }
+        }
+    }
+
+    /// Sets all numbers to zero.
+    pub fn zero(self) {
+        match self {
+            Self::F32(values) => values.fill(0.0),
+            Self::Bf16(values) => values.fill(bf16::ZERO),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Instruction-set tiers: which the CPU has, and running a kernel with one.
+
+use crate::CpuError;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Kernel, Scalar};
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// The target's baseline.
+    Scalar,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Tier {
+    /// The tiers that this CPU has, slowest first.
+    pub fn available() -> Vec<Self> {
+        [Self::Scalar, Self::Avx2, Self::Avx512].into_iter().filter(|tier| tier.is_available()).collect()
+    }
+
+    /// The fastest tier that this CPU has.
+    pub fn best() -> Self {
+        Self::available().pop().expect("the scalar tier runs everywhere")
+    }
+
+    /// Name as logs and benches print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// This tier, if the CPU has it.
+    pub(crate) fn require(self) -> Result<Self, CpuError> {
+        if self.is_available() {
+            return Ok(self);
+        }
+        let names: Vec<&str> = Self::available().into_iter().map(Self::name).collect();
+        Err(CpuError::MissingTier { tier: self.name(), available: names.join(", ") })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 => Avx2::new().is_some(),
+            Self::Avx512 => Avx512::new().is_some(),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Self::Scalar
+    }
+
+    /// Runs `kernel` with the instructions of this tier, or with plain code if the CPU lacks them.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        match (self, Avx512::new(), Avx2::new()) {
+            (Self::Avx512, Some(simd), _) => return simd.run(kernel),
+            (Self::Avx2, _, Some(simd)) => return simd.run(kernel),
+            _ => {}
+        }
+        kernel.run(Scalar)
+    }
+}
