@@ -26,6 +26,7 @@ pub mod bootstrap;
 pub mod corpus;
 mod error;
 mod lcs;
+pub mod meteor;
 pub mod metric;
 mod ngram;
 pub mod prepare;
@@ -34,7 +35,7 @@ pub mod registry;
 pub mod signature;
 pub mod slice;
 pub mod statistics;
-mod stemmer;
+pub mod stemmer;
 mod text;
 pub mod tokenizer;
 
