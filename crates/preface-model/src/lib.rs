@@ -11,6 +11,7 @@ mod builtin;
 mod cache;
 mod error;
 mod family;
+mod fingerprint;
 mod layer;
 mod load;
 mod model;
@@ -20,8 +21,10 @@ pub mod weights;
 
 pub use attachments::{Attachments, AttachmentsGrad, Segment};
 pub use batch::{Batch, Sequence};
+pub use builtin::SCHEME as BUILTIN_SCHEME;
 pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
 pub use error::ModelError;
+pub use fingerprint::{Fingerprint, Match, Probe, SAME_MODEL_COSINE, Shapes};
 pub use load::{LoadError, ModelFiles};
 pub use model::Model;
 pub use spec::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};
