@@ -3,7 +3,10 @@
 
 pub mod bleu;
 pub mod chrf;
+pub mod cider;
+pub mod coco_rouge;
 pub mod e2e;
+pub mod meteor;
 pub mod mteval;
 pub mod multi_bleu;
 pub mod rouge;

@@ -69,6 +69,11 @@ impl MeteorData {
         }
     }
 
+    /// The error of whoever asks for METEOR and has no folder with its tables.
+    pub fn not_installed() -> MetricError {
+        missing_data("METEOR's tables (WordNet synsets, paraphrases, function words)".to_owned())
+    }
+
     /// The normaliser behind `-norm`.
     pub fn normalizer(&self) -> &Normalizer {
         &self.normalizer
@@ -86,9 +91,13 @@ impl std::fmt::Debug for MeteorData {
 }
 
 fn missing(path: &Path) -> MetricError {
+    missing_data(format!("METEOR's tables ({} is not there)", path.display()))
+}
+
+fn missing_data(what: String) -> MetricError {
     MetricError::MissingData {
         metric: "meteor",
-        what: format!("METEOR's tables ({} is not there)", path.display()),
+        what,
         remedy: "get them with `preface assets add meteor PATH`, where PATH is the wheel of pycocoevalcap 1.2 or a folder \
                  with meteor-1.5.jar and data/paraphrase-en.gz"
             .to_owned(),

@@ -8,10 +8,12 @@
 //! `c .` where the next line begins with `The`, and in the single token `c.` where it begins with `Carrots`. So
 //! [`tokenize_lines`] takes all lines of what the tool would get as one file.
 
+mod caption;
 mod escape;
 mod grammar;
 mod scanner;
 
+pub use caption::{caption_lines, caption_tokens};
 use scanner::Scanner;
 
 /// The lower-cased tokens of each line. A token never holds a blank (no-break blanks stand for those of `5 1/2`).
