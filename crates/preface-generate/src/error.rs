@@ -17,6 +17,12 @@ pub enum GenerateError {
         /// The setting.
         setting: &'static str,
     },
+    /// The tokenizer failed.
+    #[error("{reason}")]
+    Codec {
+        /// What it says.
+        reason: String,
+    },
     /// A text that gives no token to ban.
     #[error("`bad_words`: the tokenizer makes no token of {text:?}")]
     NothingToBan {

@@ -49,20 +49,19 @@ impl<'a, B: Backend> Generator<'a, B> {
         needs_codec("bad_words", &settings.bad_words)?;
         let mut bad_words = settings.bad_words_ids.clone();
         for text in &settings.bad_words {
-            let spellings = codec.map_or_else(Vec::new, |codec| codec.spellings(text));
-            let n_known = bad_words.len();
-            bad_words.extend(spellings.into_iter().filter(|spelling| !spelling.is_empty()));
-            if bad_words.len() == n_known {
+            let spellings = codec.map_or(Ok(Vec::new()), |codec| codec.spellings(text))?;
+            if spellings.is_empty() {
                 return Err(GenerateError::NothingToBan { text: text.clone() });
             }
+            bad_words.extend(spellings);
         }
         let vocab_size = model.spec().vocab_size;
-        let known = |setting, mut tokens: Box<dyn Iterator<Item = &u32> + '_>| {
-            let unknown = tokens.find(|&&token| token as usize >= vocab_size);
+        let known = |setting, tokens: &[u32]| {
+            let unknown = tokens.iter().find(|&&token| token as usize >= vocab_size);
             unknown.map_or(Ok(()), |&token| Err(GenerateError::UnknownToken { setting, token, vocab_size }))
         };
-        known("bad_words_ids", Box::new(bad_words.iter().flatten()))?;
-        known("eos_token_id", Box::new(end_tokens.iter()))?;
+        known("bad_words_ids", &bad_words.concat())?;
+        known("eos_token_id", end_tokens)?;
         let processors = Processors::new(settings, bad_words, end_tokens);
         let stop_strings = StopStrings::new(&settings.stop_strings, codec);
         Ok(Self { model, attachments, rules: Rules { settings, processors, stop_strings, end_tokens } })

@@ -56,13 +56,3 @@ pub trait Observer {
 
 /// Nobody looks on.
 impl Observer for () {}
-
-/// What the settings that are given as text need of a tokenizer.
-pub trait TextCodec: Sync {
-    /// Token sequences that write `text`: at the start of a text and inside it, where these differ. Without special
-    /// tokens.
-    fn spellings(&self, text: &str) -> Vec<Vec<u32>>;
-
-    /// The text of some tokens.
-    fn decode(&self, tokens: &[u32]) -> String;
-}

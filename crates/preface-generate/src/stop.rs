@@ -5,7 +5,7 @@
 //! decoded because the first tokens of a cut-out piece may decode differently: a blank at the start of a text is
 //! dropped by some tokenizers, and the first byte of a character may lie before the cut.
 
-use crate::TextCodec;
+use crate::{GenerateError, TextCodec};
 
 /// Tokens decoded before those that can belong to a stop string.
 const MARGIN: usize = 4;
@@ -24,10 +24,10 @@ impl<'a> StopStrings<'a> {
     }
 
     /// Whether the last token of the answer completes a stop string.
-    pub(crate) fn end(&self, answer: &[u32]) -> bool {
-        let Some(codec) = self.codec.filter(|_| !self.texts.is_empty()) else { return false };
-        let text = codec.decode(&answer[answer.len().saturating_sub(self.n_token)..]);
-        self.texts.iter().any(|stop| text.contains(stop))
+    pub(crate) fn end(&self, answer: &[u32]) -> Result<bool, GenerateError> {
+        let Some(codec) = self.codec.filter(|_| !self.texts.is_empty()) else { return Ok(false) };
+        let text = codec.decode(&answer[answer.len().saturating_sub(self.n_token)..])?;
+        Ok(self.texts.iter().any(|stop| text.contains(stop)))
     }
 }
 
@@ -39,13 +39,13 @@ mod tests {
     struct Bytes;
 
     impl TextCodec for Bytes {
-        fn spellings(&self, text: &str) -> Vec<Vec<u32>> {
-            vec![text.bytes().map(u32::from).collect()]
+        fn spellings(&self, text: &str) -> Result<Vec<Vec<u32>>, GenerateError> {
+            Ok(vec![text.bytes().map(u32::from).collect()])
         }
 
-        fn decode(&self, tokens: &[u32]) -> String {
+        fn decode(&self, tokens: &[u32]) -> Result<String, GenerateError> {
             let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
-            String::from_utf8_lossy(&bytes).into_owned()
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
     }
 
@@ -54,17 +54,17 @@ mod tests {
         let texts = ["\n\n".to_owned(), "é!".to_owned()];
         let stop = StopStrings::new(&texts, Some(&Bytes));
         for (answer, at) in [("a\n\nb", 3), ("\n\n", 2), ("a long answer with é!", 22), ("é!", 3)] {
-            let tokens = Bytes.spellings(answer).remove(0);
-            let first = (1..=tokens.len()).find(|&n| stop.end(&tokens[..n]));
+            let tokens = Bytes.spellings(answer).unwrap().remove(0);
+            let first = (1..=tokens.len()).find(|&n| stop.end(&tokens[..n]).unwrap());
             assert_eq!(first, Some(at), "{answer:?}");
         }
-        let none = Bytes.spellings("a\nb\né ! \n").remove(0);
-        assert!((0..=none.len()).all(|n| !stop.end(&none[..n])));
+        let none = Bytes.spellings("a\nb\né ! \n").unwrap().remove(0);
+        assert!((0..=none.len()).all(|n| !stop.end(&none[..n]).unwrap()));
     }
 
     #[test]
     fn without_stop_strings_nothing_is_decoded() {
-        assert!(!StopStrings::new(&[], None).end(&[1, 2, 3]));
-        assert!(!StopStrings::new(&[], Some(&Bytes)).end(&[]));
+        assert!(!StopStrings::new(&[], None).end(&[1, 2, 3]).unwrap());
+        assert!(!StopStrings::new(&[], Some(&Bytes)).end(&[]).unwrap());
     }
 }

@@ -129,7 +129,7 @@ impl Search for BeamSearch<'_> {
             hypothesis.sum = sum;
             let logit = logits[parent * vocab_size + token as usize];
             hypothesis.logprob += f64::from(logit) - normalisers[parent];
-            match self.rules.finish(&hypothesis.ids[self.prompt_len..]) {
+            match self.rules.finish(&hypothesis.ids[self.prompt_len..])? {
                 Some(finish) if rank < num_beams => self.end(hypothesis, finish),
                 None if self.running.len() < num_beams => {
                     self.running.push(hypothesis);

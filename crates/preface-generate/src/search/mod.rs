@@ -27,16 +27,16 @@ pub(crate) struct Rules<'a> {
 
 impl Rules<'_> {
     /// Whether and why an answer is complete, its last token being the end token if one came.
-    fn finish(&self, answer: &[u32]) -> Option<Finish> {
-        if answer.last().is_some_and(|last| self.end_tokens.contains(last)) {
+    fn finish(&self, answer: &[u32]) -> Result<Option<Finish>, GenerateError> {
+        Ok(if answer.last().is_some_and(|last| self.end_tokens.contains(last)) {
             Some(Finish::End)
-        } else if self.stop_strings.end(answer) {
+        } else if self.stop_strings.end(answer)? {
             Some(Finish::StopString)
         } else if answer.len() >= self.settings.max_new_tokens {
             Some(Finish::Length)
         } else {
             None
-        }
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Search for SingleSearch<'_> {
         let token = chosen.ok_or(GenerateError::NoTokenLeft { prompt, n_generated })?;
         self.logprob += f64::from(logits[token as usize]) - normaliser;
         self.ids.push(token);
-        self.finished = self.rules.finish(self.answer());
+        self.finished = self.rules.finish(self.answer())?;
         Ok(match self.finished {
             None => Step::Continue(vec![Continuation { parent: 0, token }]),
             Some(finish) => Step::Finished(Generation {
