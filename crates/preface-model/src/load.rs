@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::family::{self, Config, Names, Naming};
 use crate::layer::{AttentionLayer, Block, FeedForward, Linear, rotary_table};
+use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
 use crate::{Model, ModelSpec, Positions, builtin};
 
@@ -45,6 +46,9 @@ pub enum LoadError {
     /// A weight file that is broken, or lacks a tensor, or has one of another shape.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A tokenizer that cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A config without a key that its family needs.
     #[error("{path}: the config has no `{key}`")]
     MissingKey {
@@ -126,11 +130,7 @@ impl ModelFiles {
             }
             let config_path = path.join("config.json");
             let json = read_json(&config_path)?;
-            let generation_path = path.join("generation_config.json");
-            let generation = generation_path.exists().then(|| read_json(&generation_path)).transpose()?;
-            let config =
-                Config::HuggingFace { path: &config_path, json: &json, generation: generation.as_ref() };
-            let spec = family::spec(&config)?;
+            let spec = family::spec(&Config::HuggingFace { path: &config_path, json: &json })?;
             let weights = Weights::open(&path)?;
             return Ok(Self { path, weights, naming: Naming::HuggingFace, spec });
         }
@@ -151,7 +151,7 @@ impl ModelFiles {
         let path = PathBuf::from(format!("{}{name}", builtin::SCHEME));
         let json = serde_json::from_str(files.config)
             .map_err(|source| LoadError::Json { path: path.clone(), source })?;
-        let spec = family::spec(&Config::HuggingFace { path: &path, json: &json, generation: None })?;
+        let spec = family::spec(&Config::HuggingFace { path: &path, json: &json })?;
         let weights = SafetensorsFile::from_bytes(&path.to_string_lossy(), files.weights)?;
         Ok(Self { path, weights: Weights::Safetensors(weights), naming: Naming::HuggingFace, spec })
     }
@@ -169,6 +169,37 @@ impl ModelFiles {
     /// The tensors as stored.
     pub fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// The tokenizer that lies with the model, and the ids that begin and end its texts.
+    ///
+    /// # Errors
+    /// If there is none, it does not parse, or it knows tokens that the embedding has no rows for.
+    pub fn tokenizer(&self) -> Result<(Tokenizer, SpecialTokens), LoadError> {
+        let name = self.path.to_string_lossy();
+        let (tokenizer, special) = match (&self.weights, name.strip_prefix(builtin::SCHEME)) {
+            (_, Some(name)) => {
+                let files =
+                    builtin::find(name).ok_or_else(|| LoadError::UnknownBuiltin { name: name.into() })?;
+                (
+                    Tokenizer::from_json(&self.path, files.tokenizer.as_bytes())?,
+                    SpecialTokens::from_config(&self.path, files.config.as_bytes())?,
+                )
+            }
+            (Weights::Gguf(file), None) => {
+                (Tokenizer::from_gguf(file.metadata())?, SpecialTokens::from_gguf(file.metadata())?)
+            }
+            _ => (Tokenizer::from_folder(&self.path)?, SpecialTokens::from_folder(&self.path)?),
+        };
+        if tokenizer.vocab_size() > self.spec.vocab_size {
+            return Err(LoadError::VocabularyTooLarge {
+                path: self.path.clone(),
+                tokenizer: tokenizer.vocab_size(),
+                embedding: self.spec.vocab_size,
+            });
+        }
+        special.check(&tokenizer, self.spec.vocab_size)?;
+        Ok((tokenizer, special))
     }
 
     /// Reads the weights into a model on `backend`.

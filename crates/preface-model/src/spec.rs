@@ -85,10 +85,6 @@ pub struct ModelSpec {
     pub activation: Activation,
     /// Whether the head is the embedding itself.
     pub tied_head: bool,
-    /// Token put in front of a text or used as separator, if the model names one.
-    pub bos_token: Option<u32>,
-    /// Tokens that end a text: the first is trained, any of them stops.
-    pub end_tokens: Vec<u32>,
 }
 
 impl ModelSpec {

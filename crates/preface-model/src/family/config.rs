@@ -17,12 +17,7 @@ pub(crate) struct Key {
 
 /// Where a model's shapes are written.
 pub(crate) enum Config<'a> {
-    HuggingFace {
-        path: &'a Path,
-        json: &'a Value,
-        /// generation_config.json, where there is one.
-        generation: Option<&'a Value>,
-    },
+    HuggingFace { path: &'a Path, json: &'a Value },
     Gguf(&'a GgufFile),
 }
 
@@ -92,28 +87,6 @@ impl Config<'_> {
         }
     }
 
-    pub fn bos_token(&self) -> Result<Option<u32>, LoadError> {
-        let key = Key { hugging_face: "bos_token_id", gguf: "tokenizer.ggml.bos_token_id" };
-        Ok(self.optional_count(key)?.map(|id| id as u32))
-    }
-
-    /// generation_config.json wins over config.json, as in `transformers`; the value may be one id or a list.
-    pub fn end_tokens(&self) -> Result<Vec<u32>, LoadError> {
-        let key = Key { hugging_face: "eos_token_id", gguf: "tokenizer.ggml.eos_token_id" };
-        let Self::HuggingFace { json, generation, .. } = self else {
-            return Ok(self.optional_count(key)?.map(|id| id as u32).into_iter().collect());
-        };
-        let value = generation
-            .and_then(|generation| lookup(generation, key.hugging_face))
-            .or_else(|| lookup(json, key.hugging_face));
-        let Some(value) = value else { return Ok(Vec::new()) };
-        let ids: Option<Vec<u32>> = match value {
-            Value::Array(ids) => ids.iter().map(as_id).collect(),
-            id => as_id(id).map(|id| vec![id]),
-        };
-        ids.ok_or_else(|| self.wrong(key, "a token id or a list of them", value))
-    }
-
     /// A one-dimensional tensor of a GGUF that is rather part of its config.
     pub fn gguf_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
         match self {
@@ -155,9 +128,7 @@ impl Config<'_> {
                 Some(count) => count,
             },
         };
-        // Ids may be 0; shapes of 0 are caught when tensors are read against them, except where we divide by them.
-        let is_id = key.hugging_face.ends_with("token_id");
-        if (count == 0 && !is_id) || count > u64::from(u32::MAX) {
+        if count == 0 || count > u64::from(u32::MAX) {
             return Err(self.wrong(key, WANT, &Value::from(count)));
         }
         Ok(Some(count as usize))
@@ -207,10 +178,6 @@ impl Config<'_> {
             got: got.to_string(),
         }
     }
-}
-
-fn as_id(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
 /// The value under a dotted name; null counts as absent.

@@ -51,8 +51,6 @@ pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
         max_positions: config.count(MAX_POSITIONS)?,
         activation: Activation { function: Function::GeluTanh, gated: false },
         tied_head: config.tied_head(true, "output.weight")?,
-        bos_token: config.bos_token()?,
-        end_tokens: config.end_tokens()?,
     })
 }
 

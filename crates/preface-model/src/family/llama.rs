@@ -44,8 +44,6 @@ pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
         max_positions: config.count(MAX_POSITIONS)?,
         activation: Activation { function: Function::Silu, gated: true },
         tied_head: config.tied_head(false, "output.weight")?,
-        bos_token: config.bos_token()?,
-        end_tokens: config.end_tokens()?,
     })
 }
 

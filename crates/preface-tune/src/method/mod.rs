@@ -23,6 +23,15 @@ pub trait Method<B: Backend>: Send {
     /// The same, to be changed by the optimizer or a checkpoint.
     fn parameters_mut(&mut self) -> &mut Parameters;
 
+    /// Numbers that training never changes but a checkpoint must keep, such as the rows of a text.
+    fn constants(&self) -> Vec<f32>;
+
+    /// Puts back what [`Method::constants`] gave.
+    ///
+    /// # Panics
+    /// If there are more or fewer.
+    fn set_constants(&mut self, constants: &[f32]);
+
     /// Numbers that the artefact stores.
     fn n_stored(&self) -> usize;
 

@@ -178,11 +178,6 @@ impl Prefix {
         Self { spec: spec.clone(), frozen, base, mlp, parameters, hidden: Vec::new() }
     }
 
-    /// The numbers that training never changes but a checkpoint must keep: frozen rows, then the base.
-    pub fn constants(&self) -> Vec<f32> {
-        [self.frozen.as_slice(), &self.base].concat()
-    }
-
     /// The prefix as it stands.
     pub fn rows(&self) -> PrefixRows {
         PrefixRows::new(&self.spec, self.evaluate().0)
@@ -208,6 +203,16 @@ impl<B: Backend> Method<B> for Prefix {
 
     fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
+    }
+
+    fn constants(&self) -> Vec<f32> {
+        [self.frozen.as_slice(), &self.base].concat()
+    }
+
+    fn set_constants(&mut self, constants: &[f32]) {
+        let (frozen, base) = constants.split_at(self.frozen.len());
+        self.frozen.copy_from_slice(frozen);
+        self.base.copy_from_slice(base);
     }
 
     fn n_stored(&self) -> usize {
