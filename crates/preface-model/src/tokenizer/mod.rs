@@ -8,6 +8,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 mod error;
@@ -65,8 +66,9 @@ impl Tokenizer {
     /// If it is not a tokenizer.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self, TokenizerError> {
         let malformed = |reason: String| TokenizerError::Malformed { path: path.into(), reason };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| malformed(error.to_string()))?;
+        // First as any JSON: the crate panics on some text that is none.
+        serde_json::from_slice::<IgnoredAny>(json).map_err(|error| malformed(error.to_string()))?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(malformed)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| malformed(error.to_string()))?;
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
@@ -100,7 +102,7 @@ impl Tokenizer {
     /// # Errors
     /// If the `tokenizers` crate fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, skip_special).map_err(|error| self.failed("decode", error))
+        guarded(|| self.inner.decode(ids, skip_special)).map_err(|reason| self.failed("decode", reason))
     }
 
     /// A decoder that takes ids one at a time.
@@ -159,13 +161,12 @@ impl Tokenizer {
     }
 
     fn encoding(&self, text: &str, special: Special) -> Result<tokenizers::Encoding, TokenizerError> {
-        self.inner
-            .encode_fast(text, special == Special::AsTokenizer)
-            .map_err(|error| self.failed("encode a text", error))
+        guarded(|| self.inner.encode_fast(text, special == Special::AsTokenizer))
+            .map_err(|reason| self.failed("encode a text", reason))
     }
 
-    fn failed(&self, doing: &'static str, error: tokenizers::Error) -> TokenizerError {
-        TokenizerError::Failed { path: self.path.clone(), doing, reason: error.to_string() }
+    fn failed(&self, doing: &'static str, reason: String) -> TokenizerError {
+        TokenizerError::Failed { path: self.path.clone(), doing, reason }
     }
 
     /// The ids in front of a text. They show around a text that has tokens of its own, so one is looked for: the letter a,
@@ -188,8 +189,21 @@ impl Tokenizer {
 
     /// Whether the first token of a text without a blank begins with one, in SentencePiece's or the byte-level writing.
     fn find_blank(&self) -> Result<bool, TokenizerError> {
-        let encoding = self.encoding("a", Special::Without)?;
-        Ok(encoding.get_tokens().first().is_some_and(|token| token.starts_with(['\u{2581}', 'Ġ'])))
+        let first = self.encode("a", Special::Without)?.first().and_then(|&id| self.id_to_token(id));
+        Ok(first.is_some_and(|token| token.starts_with(['\u{2581}', 'Ġ'])))
+    }
+}
+
+/// Runs the `tokenizers` crate on what an untrusted file says. The crate unwraps in places that a hostile file reaches
+/// (a decoder of no known type, an added token that ends inside a character); here such a panic becomes an error.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    // Nothing is used after a panic but the tokenizer itself, whose only inner state is a cache of finished entries.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            Err(message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic").to_owned())
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! From text to tokens, for decoder-only models.
 //!
-//!     encode(prompt, with the special tokens in front) ++ encode(separator ++ completion) ++ [end]
+//! ```text
+//! encode(prompt, with the special tokens in front) ++ encode(separator ++ completion) ++ [end]
+//! ```
 //!
 //! The two sides are encoded apart, so the prompt has the same ids in training, where the completion follows, and in
 //! generation, where nothing does. A blank or a text between them belongs to the completion: it carries loss, and in

@@ -88,6 +88,21 @@ fn every_type_decodes_to_the_bits_of_the_gguf_package() {
 }
 
 #[test]
+fn random_blocks_decode_to_the_bits_of_the_gguf_package() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gguf_blocks");
+    let file = GgufFile::open(&folder.join("blocks.gguf")).unwrap();
+    let expected = SafetensorsFile::open(&folder.join("case.safetensors")).unwrap();
+    assert_eq!(file.names().len(), 15);
+    for name in file.names() {
+        let (got, want) = (file.read(name).unwrap().to_f32(), expected.read(name).unwrap().to_f32());
+        assert!(
+            got.len() == want.len() && got.iter().zip(&want).all(|(g, w)| g.to_bits() == w.to_bits()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn metadata_of_every_type_is_read() {
     let file = open(GOLDEN).unwrap();
     let metadata = file.metadata();
