@@ -51,17 +51,20 @@ mod tests {
 
     #[test]
     fn a_text_is_spelled_with_and_without_a_blank_before_it() {
-        let tokenizer = ModelFiles::open("builtin:stories260k").unwrap().tokenizer().unwrap();
-        assert!(tokenizer.puts_blank_before_text(), "the case that needs care");
-        for text in ["once", "\n", "é", "Tom and"] {
-            let spellings = tokenizer.spellings(text).unwrap();
-            let decoded = |tokens: &Vec<u32>| {
-                // Behind a token of its own, so that nothing is dropped at the start of a text.
-                let all = [&tokenizer.encode("x", Special::Without).unwrap(), &tokens[..]].concat();
-                TextCodec::decode(&tokenizer, &all).unwrap()
-            };
-            let texts: Vec<String> = spellings.iter().map(decoded).collect();
-            assert!(texts.contains(&format!("x{text}")) && texts.contains(&format!("x {text}")), "{texts:?}");
+        let byte_level = testkit::golden_folder().join("gguf_tiny/gpt2.gguf");
+        for (model, puts_blank) in [("builtin:stories260k", true), (&*byte_level.to_string_lossy(), false)] {
+            let tokenizer = ModelFiles::open(model).unwrap().tokenizer().unwrap().0;
+            assert_eq!(tokenizer.puts_blank_before_text(), puts_blank);
+            // Behind a token of its own, so that nothing is dropped at the start of a text.
+            let before = tokenizer.encode("x", Special::Without).unwrap();
+            for text in ["once", "\n", "é", "Tom and"] {
+                let spellings = tokenizer.spellings(text).unwrap();
+                let decode =
+                    |tokens: &[u32]| TextCodec::decode(&tokenizer, &[&before[..], tokens].concat()).unwrap();
+                let texts: Vec<String> = spellings.iter().map(|tokens| decode(tokens)).collect();
+                assert!(texts.contains(&format!("x{text}")), "{texts:?}");
+                assert!(texts.contains(&format!("x {text}")), "{texts:?}");
+            }
         }
     }
 }

@@ -9,11 +9,13 @@
 //! use preface_generate::{Finish, GenerationSettings, Generator, Request};
 //! use preface_model::{Attachments, ModelFiles};
 //!
-//! let model = ModelFiles::open("builtin:stories260k")?.load(Reference)?;
+//! let files = ModelFiles::open("builtin:stories260k")?;
+//! let (tokenizer, special) = files.tokenizer()?;
+//! let model = files.load(Reference)?;
 //! let attachments = Attachments::none();
 //! let settings = GenerationSettings { max_new_tokens: 5, num_beams: 2, ..GenerationSettings::default() };
-//! let generator = Generator::new(&model, &attachments, &settings, &model.spec().end_tokens, None)?;
-//! let requests = [Request { prompt: vec![1, 403, 407], segment: None }];
+//! let generator = Generator::new(&model, &attachments, &settings, &special.end, None)?;
+//! let requests = [Request { prompt: tokenizer.encode_prompt("Once upon a")?, segment: None }];
 //! let answers = generator.run(&requests, 8, &mut ())?;
 //! assert_eq!(answers[0].token_ids.len(), 5);
 //! assert_eq!(answers[0].finish, Finish::Length);

@@ -19,14 +19,14 @@ pub(crate) struct SingleSearch<'a> {
 
 enum Choice {
     Best,
-    Draw(Sampler),
+    Draw(Box<Sampler>),
 }
 
 impl<'a> SingleSearch<'a> {
     /// The answer to prompt number `request`.
     pub(crate) fn new(rules: &'a Rules<'a>, request: usize, prompt: &[u32]) -> Self {
         let settings = rules.settings;
-        let draw = || Choice::Draw(Sampler::new(settings.seed, request));
+        let draw = || Choice::Draw(Box::new(Sampler::new(settings.seed, request)));
         let choice = if settings.do_sample { draw() } else { Choice::Best };
         let (ids, prompt_len) = (prompt.to_vec(), prompt.len());
         Self { rules, request, choice, ids, prompt_len, logprob: 0.0, finished: None }

@@ -13,6 +13,11 @@ pub fn golden() -> Golden {
 /// Names of its models.
 pub const MODELS: [&str; 2] = ["llama", "gpt2"];
 
+/// The end token that its texts really reach.
+pub fn end_tokens(name: &str) -> [u32; 1] {
+    [if name == "llama" { 15 } else { 35 }]
+}
+
 /// A model and its prefix, as segment 0.
 pub fn load(golden: &Golden, name: &str) -> (Model<Reference>, Attachments<Reference>) {
     let folder = golden.folder().join(name);

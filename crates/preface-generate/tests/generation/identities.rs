@@ -21,7 +21,7 @@ fn an_answer_does_not_depend_on_the_batch() {
     let golden = fixture::golden();
     for name in fixture::MODELS {
         let (model, attachments) = fixture::load(&golden, name);
-        let end_tokens = &model.spec().end_tokens;
+        let end_tokens = &fixture::end_tokens(name);
         let mut requests = fixture::requests(&golden, name, None);
         requests.extend(fixture::requests(&golden, name, Some(0)));
         requests.swap(1, 6); // prefixes mixed
@@ -78,7 +78,7 @@ fn a_prefix_made_from_a_text_is_that_text_in_front() {
         let sequence = cache.start(None);
         cache.append(&[Feed { sequence, tokens: &text }]).unwrap();
         let attachments = Attachments::prefix(&Reference, &cache.read(sequence), model.spec());
-        let end_tokens = &model.spec().end_tokens;
+        let end_tokens = &fixture::end_tokens(name);
         let behind_prefix = fixture::requests(&golden, name, Some(0));
         let behind_text: Vec<Request> = behind_prefix
             .iter()
