@@ -168,6 +168,24 @@ fn a_long_prompt_makes_lengths_alike_under_the_total_norm() {
 }
 
 #[test]
+fn several_end_tokens_leave_enough_candidates_to_run_on() {
+    // Three ends are more probable than 3 and 4; of these, 4 is the less probable one and leads to the best answer.
+    let model = |past: &[u32]| match past {
+        [.., 3] => vec![0.0; 5],
+        [.., 4] => [0.98, 0.005, 0.005, 0.005, 0.005].map(f32::ln).to_vec(),
+        _ => [0.3, 0.25, 0.2, 0.15, 0.1].map(f32::ln).to_vec(),
+    };
+    let settings = GenerationSettings {
+        num_beams: 2,
+        max_new_tokens: 2,
+        length_penalty: 2.0,
+        early_stopping: EarlyStopping::Never,
+        ..GenerationSettings::default()
+    };
+    assert_eq!(beams(&settings, &[0, 1, 2], &[9], &model).unwrap().token_ids, [4]);
+}
+
+#[test]
 fn logits_that_are_no_numbers_are_an_error() {
     let settings = GenerationSettings { num_beams: 2, ..GenerationSettings::default() };
     let greedy = GenerationSettings::default();
