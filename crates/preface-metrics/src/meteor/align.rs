@@ -61,19 +61,27 @@ fn count_chunks(matches: &[Match]) -> u32 {
     matches.len() as u32 - matches.windows(2).filter(continues).count() as u32
 }
 
-/// A set of hypothesis words, shared between paths until one of them changes it.
+/// Words of one block of a [`WordSet`].
+const BLOCK: usize = 1024;
+
+/// A set of hypothesis words, in blocks that paths share until one of them changes it.
 #[derive(Clone)]
-struct WordSet(Rc<[u64]>);
+struct WordSet(Vec<Rc<[u64; BLOCK / 64]>>);
 
 impl WordSet {
-    fn meets(&self, start: u32, len: u32) -> bool {
-        (start..start + len).any(|word| self.0[word as usize / 64] >> (word % 64) & 1 == 1)
+    fn none_of(n_word: usize) -> Self {
+        Self(vec![Rc::new([0; BLOCK / 64]); n_word.div_ceil(BLOCK)])
     }
 
-    fn with(&self, start: u32, len: u32) -> Self {
-        let mut words = self.0.to_vec();
-        (start..start + len).for_each(|word| words[word as usize / 64] |= 1 << (word % 64));
-        Self(words.into())
+    fn meets(&self, start: u32, len: u32) -> bool {
+        (start as usize..(start + len) as usize)
+            .any(|word| self.0[word / BLOCK][word % BLOCK / 64] >> (word % 64) & 1 == 1)
+    }
+
+    fn insert(&mut self, start: u32, len: u32) {
+        for word in start as usize..(start + len) as usize {
+            Rc::make_mut(&mut self.0[word / BLOCK])[word % BLOCK / 64] |= 1 << (word % 64);
+        }
     }
 }
 
@@ -149,6 +157,23 @@ struct Step<'l> {
     choice: Option<&'l Match>,
 }
 
+/// The best steps so far, in order; of equals those that came first.
+#[derive(Default)]
+struct Best<'l>(Vec<Step<'l>>);
+
+impl<'l> Best<'l> {
+    fn offer(&mut self, step: Step<'l>) {
+        if self.0.len() == BEAM_WIDTH {
+            if self.0.last().is_some_and(|worst| worst.rank <= step.rank) {
+                return;
+            }
+            self.0.pop();
+        }
+        let at = self.0.partition_point(|other| other.rank <= step.rank);
+        self.0.insert(at, step);
+    }
+}
+
 struct Search<'l> {
     lattice: &'l Lattice,
     /// `[n_reference_word]` the match that begins there and meets no other.
@@ -165,7 +190,7 @@ impl<'l> Search<'l> {
         let n_reference = lattice.at.len();
         let mut certain = vec![None; n_reference];
         let mut taken = vec![false; n_reference];
-        let mut used = vec![0u64; n_hypothesis.div_ceil(64)];
+        let mut used = WordSet::none_of(n_hypothesis);
         for matches in &lattice.at {
             let [found] = matches.as_slice() else { continue };
             let reference =
@@ -173,11 +198,11 @@ impl<'l> Search<'l> {
             let hypothesis =
                 found.hypothesis_start as usize..(found.hypothesis_start + found.hypothesis_len) as usize;
             let alone = lattice.reference_cover[reference.clone()].iter().all(|cover| *cover == 1)
-                && lattice.hypothesis_cover[hypothesis.clone()].iter().all(|cover| *cover == 1);
+                && lattice.hypothesis_cover[hypothesis].iter().all(|cover| *cover == 1);
             if alone {
                 certain[reference.start] = Some(*found);
                 taken[reference].fill(true);
-                hypothesis.for_each(|word| used[word / 64] |= 1 << (word % 64));
+                used.insert(found.hypothesis_start, found.hypothesis_len);
             }
         }
         let start = Path {
@@ -187,7 +212,7 @@ impl<'l> Search<'l> {
             distance: 0,
             next: 0,
             last_end: None,
-            used: WordSet(used.into()),
+            used,
             trail: NO_MATCH,
         };
         Self { lattice, certain, taken, trail: Vec::new(), beam: vec![start] }
@@ -214,7 +239,7 @@ impl<'l> Search<'l> {
 
     /// Takes all paths over the reference word `at` and keeps the best.
     fn advance(&mut self, at: usize) {
-        let mut steps = Vec::new();
+        let mut best = Best::default();
         for index in 0..self.beam.len() {
             let path = &mut self.beam[index];
             if (path.next as usize) > at {
@@ -239,19 +264,17 @@ impl<'l> Search<'l> {
                     if path.last_end.is_some_and(|end| end != found.hypothesis_start) {
                         child.chunks += 1;
                     }
-                    steps.push(Step { rank: child, path: index, choice: Some(found) });
+                    best.offer(Step { rank: child, path: index, choice: Some(found) });
                     path.distance = path.distance.wrapping_add(distance(found));
                 }
                 path.skip();
             }
-            steps.push(Step { rank: path.rank(), path: index, choice: None });
+            best.offer(Step { rank: path.rank(), path: index, choice: None });
         }
-        self.keep_best(steps);
+        self.go_on(best.0);
     }
 
-    fn keep_best(&mut self, mut steps: Vec<Step<'l>>) {
-        steps.sort_by_key(|step| step.rank);
-        steps.truncate(BEAM_WIDTH);
+    fn go_on(&mut self, steps: Vec<Step<'l>>) {
         let before = std::mem::take(&mut self.beam);
         for step in steps {
             // Skipping a word has changed nothing of the path that a child takes over.
@@ -260,6 +283,8 @@ impl<'l> Search<'l> {
                 None => path.clone(),
                 Some(found) => {
                     self.trail.push((*found, path.trail));
+                    let mut used = path.used.clone();
+                    used.insert(found.hypothesis_start, found.hypothesis_len);
                     Path {
                         hypothesis_words: add_words(
                             path.hypothesis_words,
@@ -271,11 +296,98 @@ impl<'l> Search<'l> {
                         distance: step.rank.distance,
                         next: found.reference_start + found.reference_len,
                         last_end: Some(found.hypothesis_start + found.hypothesis_len),
-                        used: path.used.with(found.hypothesis_start, found.hypothesis_len),
+                        used,
                         trail: self.trail.len() as u32 - 1,
                     }
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYNSETS: &str = "cheap\n1\ninexpensive\n1 2\nkid\n3\nchild\n3\n";
+    const PARAPHRASES: &str = "0.5\nnear to\nclose by\n0.2\nfamily friendly\ngood for kids\n";
+
+    fn align(hypothesis: &str, reference: &str) -> Alignment {
+        let data = MeteorData::of_texts("the\nis\n", SYNSETS, PARAPHRASES);
+        Aligner::new(&data).align(hypothesis, reference)
+    }
+
+    /// (module, reference start:length, hypothesis start:length)
+    fn spans(alignment: &Alignment) -> Vec<(Module, (u32, u32), (u32, u32))> {
+        let span = |found: &Match| {
+            (
+                found.module,
+                (found.reference_start, found.reference_len),
+                (found.hypothesis_start, found.hypothesis_len),
+            )
+        };
+        alignment.matches.iter().map(span).collect()
+    }
+
+    #[test]
+    fn empty_lines_have_an_empty_alignment() {
+        for (hypothesis, reference) in [("", ""), ("a", ""), ("", "a"), ("a", "b")] {
+            let alignment = align(hypothesis, reference);
+            assert!(alignment.matches.is_empty());
+            assert_eq!(alignment.chunks, 0);
+        }
+    }
+
+    #[test]
+    fn equal_lines_are_one_chunk() {
+        let alignment = align("the cat the cat", "the cat the cat");
+        assert_eq!(alignment.chunks, 1);
+        assert_eq!(alignment.matches.len(), 4);
+    }
+
+    #[test]
+    fn each_module_finds_what_the_ones_before_it_do_not() {
+        let alignment = align("pubs inexpensive good for kids", "pub cheap family friendly");
+        assert_eq!(
+            spans(&alignment),
+            [
+                (Module::Stem, (0, 1), (0, 1)),
+                (Module::Synonym, (1, 1), (1, 1)),
+                (Module::Paraphrase, (2, 2), (2, 3)),
+            ]
+        );
+        assert_eq!(alignment.chunks, 1);
+    }
+
+    #[test]
+    fn a_paraphrase_is_found_in_the_direction_that_the_table_does_not_have() {
+        let alignment = align("near to", "close by");
+        assert_eq!(spans(&alignment), [(Module::Paraphrase, (0, 2), (0, 2))]);
+    }
+
+    #[test]
+    fn fewer_chunks_win_among_equal_coverage() {
+        // The first `the` of the hypothesis would do as well, but would cut the line in two.
+        let alignment = align("the pub the cheap pub", "the cheap pub");
+        assert_eq!(alignment.chunks, 1);
+        assert_eq!(alignment.matches[0].hypothesis_start, 2);
+    }
+
+    #[test]
+    fn no_word_is_matched_twice() {
+        let alignment = align("pub", "pub pub pub");
+        assert_eq!(alignment.matches.len(), 1);
+    }
+
+    #[test]
+    fn words_with_the_same_java_hash_are_the_same_word() {
+        assert_eq!(spans(&align("Aa", "BB")), [(Module::Exact, (0, 1), (0, 1))]);
+    }
+
+    #[test]
+    fn a_long_line_of_one_word_is_aligned_in_bounded_time() {
+        let long = "a ".repeat(100_000);
+        let alignment = align(&long, &format!("b {long}"));
+        assert!(alignment.matches.len() > 50_000, "{}", alignment.matches.len());
     }
 }

@@ -9,8 +9,8 @@ use super::data::MeteorData;
 use super::{Module, java};
 
 /// Matches that are kept for a pair of lines, spread evenly over the reference. Up to 20 million pairs of words all are
-/// kept; beyond, those that come last in order are left out, so that time and memory stay bounded for a line of any
-/// length, which the original's do not.
+/// kept; beyond, only those nearest to the same position in the other line, so that time and memory stay bounded for a
+/// line of any length, which the original's do not.
 const MAX_MATCHES: usize = 20_000_000;
 /// Matches of one position that are always kept.
 const MIN_MATCHES_HERE: usize = 64;
@@ -86,11 +86,11 @@ impl Lattice {
         lattice
     }
 
-    /// Adds a match unless its position is full; false if it is.
-    fn add(&mut self, found: Match) -> bool {
+    /// Adds a match unless its position is full.
+    fn add(&mut self, found: Match) {
         let here = &mut self.at[found.reference_start as usize];
         if here.len() >= self.max_here {
-            return false;
+            return;
         }
         here.push(found);
         let cover = |counts: &mut [u32], start: u32, len: u32| {
@@ -98,28 +98,34 @@ impl Lattice {
         };
         cover(&mut self.hypothesis_cover, found.hypothesis_start, found.hypothesis_len);
         cover(&mut self.reference_cover, found.reference_start, found.reference_len);
-        true
     }
 
+    /// Adds matches of single words.
     fn add_words(&mut self, module: Module, reference_at: usize, hypothesis_at: impl Iterator<Item = u32>) {
         for at in hypothesis_at {
-            let found = Match {
+            self.add(Match {
                 module,
                 reference_start: reference_at as u32,
                 reference_len: 1,
                 hypothesis_start: at,
                 hypothesis_len: 1,
-            };
-            if !self.add(found) {
-                return;
-            }
+            });
         }
+    }
+
+    /// Those of `places`, which rise, that are nearest to `at`, as many as its position still has room for.
+    fn nearest<'p>(&self, places: &'p [u32], at: usize) -> &'p [u32] {
+        let room = self.max_here - self.at[at].len();
+        let centre = places.partition_point(|place| (*place as usize) < at);
+        let start = centre.saturating_sub(room / 2).min(places.len().saturating_sub(room));
+        &places[start..places.len().min(start + room)]
     }
 
     fn add_exact(&mut self, hypothesis: &Line<'_>, reference: &Line<'_>) {
         let places = Places::new(&hypothesis.keys);
         for (at, key) in reference.keys.iter().enumerate() {
-            self.add_words(Module::Exact, at, places.of(key).iter().copied());
+            let nearest = self.nearest(places.of(key), at);
+            self.add_words(Module::Exact, at, nearest.iter().copied());
         }
     }
 
@@ -127,7 +133,8 @@ impl Lattice {
         let places = Places::new(&hypothesis.stem_keys);
         for (at, key) in reference.stem_keys.iter().enumerate() {
             let other_word = |place: &u32| hypothesis.keys[*place as usize] != reference.keys[at];
-            self.add_words(Module::Stem, at, places.of(key).iter().copied().filter(other_word));
+            let nearest = self.nearest(places.of(key), at);
+            self.add_words(Module::Stem, at, nearest.iter().copied().filter(other_word));
         }
     }
 
@@ -149,7 +156,8 @@ impl Lattice {
                 synonyms.retain(|place| hypothesis.keys[*place as usize] != reference.keys[at]);
                 synonyms
             });
-            self.add_words(Module::Synonym, at, synonyms.iter().copied());
+            let nearest = self.nearest(synonyms, at);
+            self.add_words(Module::Synonym, at, nearest.iter().copied());
         }
     }
 

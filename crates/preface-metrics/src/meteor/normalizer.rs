@@ -169,3 +169,55 @@ fn is_alpha(c: char) -> bool {
 fn is_wide_space(c: char) -> bool {
     matches!(c, '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' | '\u{A0}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normalize(line: &str) -> String {
+        let normalizer = Normalizer::new("#titles\nMr\nNo #NUMERIC_ONLY# \n\n");
+        java::words(&normalizer.normalize(line)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn degenerate_lines_stay_what_they_are() {
+        assert_eq!(normalize(""), "");
+        assert_eq!(normalize(" \t "), "");
+        assert_eq!(normalize("."), ".");
+        assert_eq!(normalize("...."), "....");
+        assert_eq!(normalize("'"), "'");
+    }
+
+    #[test]
+    fn symbols_stand_alone_and_numbers_stay_whole() {
+        assert_eq!(normalize("(cheap) £1,000, that's 5%"), "( cheap ) £ 1,000 , that 's 5 %");
+    }
+
+    #[test]
+    fn a_stop_leaves_its_word_only_at_the_end_of_a_sentence() {
+        assert_eq!(normalize("Mr. Smith lives. Here."), "Mr. Smith lives . Here .");
+        assert_eq!(normalize("No. 5 or No. And approx. five"), "No. 5 or No . And approx. five");
+        assert_eq!(normalize("the U.S. is"), "the US is");
+    }
+
+    #[test]
+    fn quotes_dashes_and_contractions_take_one_form() {
+        assert_eq!(normalize("“well-known” – it’s ''odd''"), "\" well known \" - it 's \" odd \"");
+        assert_eq!(normalize("wait... what"), "wait ... what");
+    }
+
+    #[test]
+    fn a_mark_whose_left_neighbour_is_used_up_stays() {
+        assert_eq!(normalize("a-b-c"), "a b-c");
+    }
+
+    #[test]
+    fn other_scripts_are_separated_by_character() {
+        assert_eq!(normalize("東京 Київ"), "東 京 Київ");
+    }
+
+    #[test]
+    fn a_long_run_of_stops_takes_linear_time() {
+        assert_eq!(normalize(&".".repeat(200_000)).len(), 200_000);
+    }
+}

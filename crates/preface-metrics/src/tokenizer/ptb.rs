@@ -42,3 +42,51 @@ pub fn tokenize_lines(lines: &[&str]) -> Vec<Vec<String>> {
 pub fn tokenize(text: &str) -> Vec<String> {
     tokenize_lines(&[text]).pop().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(text: &str) -> String {
+        tokenize(text).join(" ")
+    }
+
+    #[test]
+    fn degenerate_texts() {
+        assert!(tokenize_lines(&[]).is_empty());
+        assert_eq!(tokenize_lines(&["", "", "a", ""]), [vec![], vec![], vec!["a".to_owned()], vec![]]);
+        assert_eq!(joined(" \t\u{a0}"), "");
+        assert_eq!(joined(".,;"), ". , ;");
+        assert_eq!(joined("東京 \u{1F600}a"), "東京 a");
+    }
+
+    #[test]
+    fn contractions_quotes_brackets_and_money() {
+        assert_eq!(joined("It isn't \"cheap\" (£20)."), "it is n't `` cheap '' -lrb- # 20 -rrb- .");
+        assert_eq!(joined("I cannot, he'll go"), "i can not , he 'll go");
+        assert_eq!(joined("5 1/2 or ½"), "5\u{a0}1/2 or 1/2");
+    }
+
+    #[test]
+    fn the_next_line_decides_about_the_last_full_stop() {
+        let last = |lines: &[&str]| tokenize_lines(lines)[0].join(" ");
+        assert_eq!(last(&["vitamin C.", "The pub"]), "vitamin c .");
+        assert_eq!(last(&["vitamin C.", "Carrots"]), "vitamin c.");
+        assert_eq!(last(&["Smith Inc.", "Apple"]), "smith inc. .");
+        assert_eq!(last(&["Smith Inc.", "of course"]), "smith inc.");
+    }
+
+    #[test]
+    fn markup_over_a_line_end_leaves_its_parts_on_both_lines() {
+        let lines = tokenize_lines(&["<a b='c", "d'> e"]);
+        assert_eq!(lines, [vec!["<a\u{a0}b='c".to_owned()], vec!["d'>".to_owned(), "e".to_owned()]]);
+    }
+
+    #[test]
+    fn a_long_line_of_openings_takes_linear_time() {
+        for text in ["<a ", "<a b='", "a,", "x@", "www.a", "\"", "a-", "1/", ". "] {
+            let long = text.repeat(200_000 / text.len());
+            assert!(!tokenize(&long).is_empty());
+        }
+    }
+}
