@@ -32,6 +32,7 @@ mod ngram;
 pub mod prepare;
 pub mod read;
 pub mod registry;
+pub mod report;
 pub mod signature;
 pub mod slice;
 pub mod statistics;

@@ -73,6 +73,13 @@ impl StatisticsTable {
         &self.values[segment * self.width..][..self.width]
     }
 
+    /// The rows of the given segments, in their order.
+    #[must_use]
+    pub fn select(&self, segments: &[usize]) -> Self {
+        let values = segments.iter().flat_map(|segment| self.row(*segment)).copied().collect();
+        Self { width: self.width, values }
+    }
+
     /// Sum over the given segments, `[width]`; a segment named twice counts twice.
     pub fn sum(&self, segments: impl IntoIterator<Item = usize>) -> Vec<f64> {
         let mut sum = vec![0.0; self.width];

@@ -1,4 +1,5 @@
 //! Scores of whole data sets against those of the official scripts. Needs `../shared/data` beside the repository.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::PathBuf;
 
