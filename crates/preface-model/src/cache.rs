@@ -193,7 +193,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// Makes room for `n_token` more, and makes the page that is written to the sequence's own.
     fn reserve(&mut self, sequence: SequenceId, n_token: usize) {
         let mut cached = self.sequences[sequence.0].take().expect("the sequence is live");
-        if cached.len % PAGE_ROWS != 0 {
+        if !cached.len.is_multiple_of(PAGE_ROWS) {
             let last = cached.pages.len() - 1;
             if self.pages.is_shared(cached.pages[last]) {
                 let own = self.new_page();

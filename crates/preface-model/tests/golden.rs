@@ -1,5 +1,6 @@
 //! Logits, losses and prefix gradients against `transformers`, on tiny models with the traits that go wrong elsewhere:
 //! grouped heads, a `head_dim` that is not `hidden / heads`, rotary scaling, sharded and half-precision files.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use preface_backend::Reference;
 use preface_model::{Attachments, Batch, Feed, KvCache, Model, ModelFiles, Sequence};

@@ -1,4 +1,5 @@
 //! What must hold whatever the weights: a row of a batch is the sequence alone, cached is uncached, gradients are slopes.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use preface_backend::{Dropout, Reference};
 use preface_model::{Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, Segment, Sequence};
@@ -47,8 +48,10 @@ fn a_sequence_in_a_batch_equals_the_sequence_alone_even_among_other_prefixes() {
             sequence(texts[3], 1, Some(0)),
         ];
         let together = losses(&model, &attachments, &sequences);
-        let alone: Vec<f32> =
-            sequences.iter().flat_map(|one| losses(&model, &attachments, std::slice::from_ref(one))).collect();
+        let alone: Vec<f32> = sequences
+            .iter()
+            .flat_map(|one| losses(&model, &attachments, std::slice::from_ref(one)))
+            .collect();
         assert_close(name, &together, &alone, TIGHT);
     }
 }
@@ -107,10 +110,8 @@ fn cached_logits_equal_uncached_through_pages_forks_and_truncation() {
         let mut cache = KvCache::new(&model, &attachments);
         let trunk = cache.start(Some(0));
         let other = cache.start(None);
-        let feeds = [
-            Feed { sequence: trunk, tokens: &text[..19] },
-            Feed { sequence: other, tokens: &[9, 8, 7] },
-        ];
+        let feeds =
+            [Feed { sequence: trunk, tokens: &text[..19] }, Feed { sequence: other, tokens: &[9, 8, 7] }];
         assert_close(name, &cache.extend(&feeds).unwrap()[..vocab], want(18), TIGHT);
         // The fork writes into a page that it shares with the trunk; neither may see the other's tokens.
         let fork = cache.fork(trunk);
@@ -137,10 +138,7 @@ fn what_cannot_be_run_is_refused_with_the_numbers() {
         Batch::pack(&Reference, model.spec(), &none, &[sequence(tokens, first_target, None)], 0.0).err()
     };
     let vocab_size = model.spec().vocab_size;
-    assert_eq!(
-        pack(&[1, 2, 500], 1),
-        Some(ModelError::UnknownToken { sequence: 0, token: 500, vocab_size })
-    );
+    assert_eq!(pack(&[1, 2, 500], 1), Some(ModelError::UnknownToken { sequence: 0, token: 500, vocab_size }));
     assert_eq!(pack(&[1], 0), Some(ModelError::NothingToPredict { sequence: 0, n_token: 1 }));
     assert_eq!(pack(&[1, 2], 2), Some(ModelError::NothingToPredict { sequence: 0, n_token: 2 }));
     let long = vec![1; 66];

@@ -198,7 +198,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
 
     fn run_steps(&mut self, observer: &mut dyn Observer) -> Result<End, TrainError> {
         let TrainSettings { max_steps, logging_steps, eval_steps, save_steps, .. } = self.settings;
-        let is_due = |step: u64, every: u64| every > 0 && step % every == 0;
+        let is_due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
         let patience = self.settings.early_stopping_patience;
         while self.step < max_steps {
             if patience > 0 && self.evaluations_without_gain >= patience {

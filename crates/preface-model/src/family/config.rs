@@ -69,10 +69,10 @@ impl Config<'_> {
 
     /// Rows of the embedding: a GGUF may say so only through the length of its token list.
     pub fn vocab_size(&self, key: Key) -> Result<usize, LoadError> {
-        if let (Self::Gguf(file), None) = (self, self.optional_count(key)?) {
-            if let Some(info) = file.info("token_embd.weight") {
-                return Ok(info.n_rows());
-            }
+        if let (Self::Gguf(file), None) = (self, self.optional_count(key)?)
+            && let Some(info) = file.info("token_embd.weight")
+        {
+            return Ok(info.n_rows());
         }
         self.count(key)
     }

@@ -59,7 +59,8 @@ fn rotary(config: &Config<'_>, head_dim: usize) -> Result<RotarySpec, LoadError>
         hugging_face: if newer { new } else { old },
         gguf,
     };
-    let base = config.number_or(key("rope_parameters.rope_theta", "rope_theta", "llama.rope.freq_base"), BASE)?;
+    let base =
+        config.number_or(key("rope_parameters.rope_theta", "rope_theta", "llama.rope.freq_base"), BASE)?;
     let mut kind = key("rope_parameters.rope_type", "rope_scaling.rope_type", "llama.rope.scaling.type");
     if !newer && config.has("rope_scaling.type") {
         kind.hugging_face = "rope_scaling.type";
