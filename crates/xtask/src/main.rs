@@ -1,2 +1,67 @@
-//! Project tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask check | fetch | golden | bench`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod check;
+mod fetch;
+mod golden;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Checks, downloads, fixtures and benches of the project")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// What CI runs, cheapest first: format, lints, documentation, tests.
+    Check,
+    /// Downloads what the tests on real models need into `fetched/`.
+    Fetch {
+        /// What to fetch.
+        what: fetch::What,
+    },
+    /// Makes golden files again: runs `tests/golden/NAME/make.py` in a Python environment with pinned packages.
+    Golden {
+        /// Folders of tests/golden; all of them if none is named.
+        names: Vec<String>,
+    },
+    /// Measures against what a user would pick instead.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Trains workload W1 with preface and with PEFT in turn and prints the ratios. `bench/setup.sh WORK` first.
+    Compare {
+        /// The folder that `bench/setup.sh` prepared.
+        work: PathBuf,
+        /// `f32` or `bf16`, on both sides.
+        #[arg(long, default_value = "f32")]
+        precision: String,
+        /// How often each side runs.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Batches that each run times, after two of warm-up.
+        #[arg(long, default_value_t = 10)]
+        batches: usize,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().task {
+        Task::Check => check::check(),
+        Task::Fetch { what } => fetch::fetch(what),
+        Task::Golden { names } => golden::make(&names),
+        Task::Bench(Bench::Compare { work, precision, rounds, batches }) => {
+            bench::compare(&work, &precision, rounds, batches)
+        }
+    }
+}
