@@ -2,7 +2,7 @@
 //!
 //! | set | text | references |
 //! |---|---|---|
-//! | WebNLG | ASCII by unidecode, lower-case, every character that is not of a word stands alone | the first three |
+//! | WebNLG | ASCII by unidecode, every character that is not of a word stands alone, lower-case | the first three |
 //! | DART | the same without unidecode | the first three |
 //!
 //! A script that reads parallel reference files sees empty lines where a segment has fewer references: there the list is
@@ -31,8 +31,9 @@ impl Preparation {
     /// The prepared text.
     pub fn text(self, text: &str) -> String {
         match self {
-            Self::WebNlg => separate(&unidecode::to_ascii(text).to_lowercase()),
-            Self::Dart => separate(&text.to_lowercase()),
+            Self::WebNlg => separate(&unidecode::to_ascii(text)).to_lowercase(),
+            // In this order: in lower case a dotted capital I would fall apart.
+            Self::Dart => separate(text).to_lowercase(),
         }
     }
 
@@ -149,6 +150,7 @@ mod tests {
     #[test]
     fn dart_text_keeps_its_script() {
         assert_eq!(Preparation::Dart.text("Suárez–Barajas 日本!"), "suárez – barajas 日本 !");
+        assert_eq!(Preparation::Dart.text("(İzmir)"), "( i\u{307}zmir )");
         assert_eq!(Preparation::Dart.text(" \t"), "");
     }
 

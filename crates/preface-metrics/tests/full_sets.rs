@@ -37,13 +37,10 @@ fn e2e_challenge_systems_score_as_mteval_and_its_python_twin() {
         preface_metrics::read::check_inputs(&path, &hypotheses, &references).unwrap();
         let metrics = metrics("mteval-bleu,mteval-nist,e2e-bleu,e2e-nist");
         let scores = evaluate(&metrics, &hypotheses.texts, &references.references).unwrap();
-        // The Perl script prints four digits.
-        for (score, (key, within)) in scores.iter().zip([
-            ("BLEU_perl", 5.1e-5),
-            ("NIST_perl", 5.1e-5),
-            ("BLEU_py", 1e-9),
-            ("NIST_py", 1e-9),
-        ]) {
+        // The Perl script prints four digits. The twin's figures were made from references read as CSV, where
+        // e2e-metrics' own reader takes the quotation mark off "'The Phoenix' is": NIST moves by a millionth.
+        let within = [("BLEU_perl", 5.1e-5), ("NIST_perl", 5.1e-5), ("BLEU_py", 1e-9), ("NIST_py", 1e-5)];
+        for (score, (key, within)) in scores.iter().zip(within) {
             let want = expected[key].as_f64().unwrap();
             assert!((score.score - want).abs() <= within, "{system} {key}: {} for {want}", score.score);
         }
@@ -72,20 +69,28 @@ fn bart_large_on_dart_scores_as_multi_bleu_and_tercom() {
 fn dart_preparation_rebuilds_the_official_reference_files() {
     let Some(data) = shared_data("dart_preparation") else { return };
     let segments = records::read_references(&data.join("dart/test.jsonl")).unwrap();
-    let mut equal = 0;
-    let mut other = Vec::new();
     let files: Vec<_> =
         (0..3).map(|n| read_lines(&data.join(format!("metrics/dart/ref{n}.txt"))).unwrap()).collect();
+    let mut compared = 0;
     for (at, segment) in segments.iter().enumerate() {
         for (prepared, lines) in Preparation::Dart.references(segment, 3).iter().zip(&files) {
-            match (prepared == &lines[at], prepared.is_empty() && lines[at].is_empty()) {
-                (true, false) => equal += 1,
-                (true, true) => {}
-                (false, _) => other.push(prepared.clone()),
-            }
+            assert_eq!(*prepared, lines[at], "line {at}");
+            compared += usize::from(!prepared.is_empty());
         }
     }
-    assert_eq!(equal, 11_243);
-    assert_eq!(other.len(), 2);
-    assert!(other.iter().all(|text| text.contains('\u{307}')), "{other:?}");
+    assert_eq!(compared, 11_245);
+}
+
+#[test]
+fn the_set_of_dart_scores_raw_references_as_the_paper() {
+    let Some(data) = shared_data("the_set_of_dart") else { return };
+    let hypotheses = read_lines(&data.join("metrics/dart/bart-large.hyp.txt")).unwrap();
+    let references =
+        References::new(records::read_references(&data.join("dart/test.jsonl")).unwrap()).unwrap();
+    let dart: Vec<_> = metrics("dart").into_iter().filter(|metric| metric.name() != "meteor").collect();
+    let scores = evaluate(&dart, &hypotheses, &references).unwrap();
+    assert_eq!(format!("{} {:.2}", scores[0].name, scores[0].score), "multi-bleu 48.56");
+    assert_eq!(scores[1].name, "tercom");
+    assert!((scores[1].score - 0.44696).abs() < 1e-5, "{}", scores[1].score);
+    assert!(scores[1].signature.contains("|prep:dart|refs:first-3|"), "{}", scores[1].signature);
 }
