@@ -70,7 +70,7 @@ struct WordSet(Vec<Rc<[u64; BLOCK / 64]>>);
 
 impl WordSet {
     fn none_of(n_word: usize) -> Self {
-        Self(vec![Rc::new([0; BLOCK / 64]); n_word.div_ceil(BLOCK)])
+        Self(std::iter::repeat_n(Rc::new([0; BLOCK / 64]), n_word.div_ceil(BLOCK)).collect())
     }
 
     fn meets(&self, start: u32, len: u32) -> bool {
@@ -317,8 +317,11 @@ mod tests {
         Aligner::new(&data).align(hypothesis, reference)
     }
 
-    /// (module, reference start:length, hypothesis start:length)
-    fn spans(alignment: &Alignment) -> Vec<(Module, (u32, u32), (u32, u32))> {
+    /// Start and length.
+    type Span = (u32, u32);
+
+    /// Module, span in the reference, span in the hypothesis.
+    fn spans(alignment: &Alignment) -> Vec<(Module, Span, Span)> {
         let span = |found: &Match| {
             (
                 found.module,
