@@ -29,7 +29,6 @@ pub mod packing;
 mod prompts;
 mod reader;
 pub mod sampler;
-mod template;
 
 pub use dataset::{Dataset, ReadOptions};
 pub use error::{DataError, Fault, Place, UnknownName};
@@ -38,4 +37,3 @@ pub use form::Form;
 pub use linearise::Linearisation;
 pub use prompts::{prompts_from_bytes, read_prompts};
 pub use reader::Lexicalisations;
-pub use template::{Template, TemplateError};

@@ -1,7 +1,7 @@
 """Greedy continuations and text likelihoods of SmolLM2-135M-Instruct in f32, by transformers, from the GGUF.
 
 usage: python tests/golden/smollm2_continuations/make.py [FILE.gguf]
-       (default: fetched/SmolLM2-135M-Instruct.Q4_1.gguf, which `cargo xtask fetch smollm2` gets)
+       (default: fetched/smollm2.gguf, which `cargo xtask fetch smollm2` gets)
 
 The GGUF is dequantised by transformers and run in f32 (`model_sha256` says which file). `continuations`: prompt, its ids (nothing put in front), NEW ids by greedy search that ignores end tokens, and the smallest distance between the two best logits of a step, which
 must exceed MARGIN: so whoever computes the same logits within half of that writes the same ids. `texts`: sum of -log p over all ids but the first, which
@@ -76,7 +76,7 @@ def sha256(path):
 
 
 if __name__ == "__main__":
-    default = os.path.join(HERE, "../../fetched/SmolLM2-135M-Instruct.Q4_1.gguf")
+    default = os.path.join(HERE, "../../fetched/smollm2.gguf")
     path = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else default)
     folder, name = os.path.split(path)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)

@@ -57,8 +57,10 @@ impl TextFormat {
         prompt: &str,
         completion: &str,
     ) -> Result<Pair, TokenizerError> {
+        // Nothing is separated from nothing: a document without a prompt begins as it stands.
+        let separator = if prompt.is_empty() { "" } else { self.separator_before(tokenizer, completion) };
         let prompt = self.encode_prompt(tokenizer, special, prompt)?;
-        let separated = format!("{}{completion}", self.separator_before(tokenizer, completion));
+        let separated = format!("{separator}{completion}");
         let mut ids = tokenizer.encode(&separated, Special::Without)?;
         // A separator must not pass for a completion. White space may vanish in a normaliser, so it is tried alone.
         let alone_is_empty = || -> Result<bool, TokenizerError> {
