@@ -52,9 +52,9 @@ pub(crate) struct NgramMatches {
 
 #[derive(Default)]
 struct Count {
-    hypothesis: u64,
-    best_reference: u64,
-    this_reference: u64,
+    hypothesis: u32,
+    best_reference: u32,
+    this_reference: u32,
 }
 
 impl NgramMatches {
@@ -63,6 +63,7 @@ impl NgramMatches {
         let mut vocabulary = Vocabulary::default();
         let numbers: Vec<u32> = hypothesis.iter().map(|token| vocabulary.intern(token)).collect();
         let mut counts: FxHashMap<[u32; BLEU_ORDER], Count> = FxHashMap::default();
+        counts.reserve(BLEU_ORDER * numbers.len());
         let mut matches = Self::default();
         for_each_ngram(&numbers, |order, ngram| {
             matches.total[order - 1] += 1;
@@ -85,7 +86,7 @@ impl NgramMatches {
         }
         for (ngram, count) in &counts {
             let order = ngram.iter().take_while(|number| **number != 0).count();
-            matches.correct[order - 1] += count.hypothesis.min(count.best_reference);
+            matches.correct[order - 1] += u64::from(count.hypothesis.min(count.best_reference));
         }
         matches
     }

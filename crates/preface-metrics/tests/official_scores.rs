@@ -140,7 +140,7 @@ fn stems_equal_nltks() {
 fn resampling_gives_sacrebleus_intervals_and_p_values() {
     let segments = segments("e2e.jsonl");
     let references = References::new(segments.references).unwrap();
-    let mixed = |at: usize| if at % 5 == 0 { &segments.others[at] } else { &segments.hypotheses[at] };
+    let mixed = |at: usize| if at.is_multiple_of(5) { &segments.others[at] } else { &segments.hypotheses[at] };
     let mixed: Vec<String> = (0..segments.others.len()).map(|at| mixed(at).clone()).collect();
     for entry in json("resampling.json").as_array().unwrap() {
         let metrics = registry::build(entry["metric"].as_str().unwrap(), &MetricOptions::default()).unwrap();

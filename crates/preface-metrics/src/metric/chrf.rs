@@ -9,6 +9,8 @@
 //! punctuation mark split off. Of several references the one with the best sentence score counts. Statistics:
 //! `[hypothesis, reference, matches]` for each order; a side without n-grams of an order counts nothing in it.
 
+use std::borrow::Cow;
+
 use crate::ngram::Vocabulary;
 use crate::text::{is_python_space, split_python};
 use crate::{Metric, MetricError, References, Scorer, Signature};
@@ -24,52 +26,106 @@ pub struct Chrf {
     pub lowercase: bool,
 }
 
-/// For each order the sorted n-grams, so that two texts are compared by merging.
+/// The n-grams of a text, all orders from one sort: windows of the highest order, packed with the first item on top and
+/// padded with zeros at the end of the text, stay sorted when they are cut to their first n items.
 struct Ngrams {
-    orders: Vec<Vec<u128>>,
+    windows: Vec<u128>,
+    bits: usize,
+    highest: usize,
+    len: usize,
 }
 
 /// Bits of a character, shifted by one so that 0 stays free.
-const CHAR_BITS: u32 = 21;
-const WORD_BITS: u32 = 32;
+const CHAR_BITS: usize = 21;
+const WORD_BITS: usize = 32;
+
+impl Ngrams {
+    fn new(items: &[u32], highest: usize, bits: usize) -> Self {
+        let mask = (1u128 << (bits * highest)) - 1;
+        let mut window = 0;
+        // From the end, so that each window is the next one with an item pushed in on top.
+        let mut windows: Vec<u128> = items
+            .iter()
+            .rev()
+            .map(|item| {
+                window = (window >> bits | u128::from(*item) << (bits * (highest - 1))) & mask;
+                window
+            })
+            .collect();
+        windows.sort_unstable();
+        Self { windows, bits, highest, len: items.len() }
+    }
+
+    /// Number of n-grams of an order.
+    fn count(&self, order: usize) -> usize {
+        (self.len + 1).saturating_sub(order)
+    }
+
+    /// Size of the intersection of the multisets of n-grams of an order.
+    fn matches(&self, other: &Self, order: usize) -> usize {
+        let shift = self.bits * (self.highest - order);
+        let item = (1u128 << self.bits) - 1;
+        // A window that ends before its n-th item is none of this order.
+        let cut = |windows: &[u128], at: &mut usize| {
+            loop {
+                let ngram = windows.get(*at)? >> shift;
+                if ngram & item != 0 {
+                    return Some(ngram);
+                }
+                *at += 1;
+            }
+        };
+        let (mut i, mut j, mut count) = (0, 0, 0);
+        while let (Some(left), Some(right)) = (cut(&self.windows, &mut i), cut(&other.windows, &mut j)) {
+            i += usize::from(left <= right);
+            j += usize::from(right <= left);
+            count += usize::from(left == right);
+        }
+        count
+    }
+}
+
+/// Characters and words of a text.
+struct Text {
+    characters: Ngrams,
+    words: Ngrams,
+}
 
 impl Chrf {
-    fn ngrams(&self, text: &str, words: &[u32]) -> Ngrams {
+    fn text(&self, text: &str, words: &[u32]) -> Text {
         let characters: Vec<u32> =
             text.chars().filter(|c| !is_python_space(*c)).map(|c| u32::from(c) + 1).collect();
-        let mut orders: Vec<Vec<u128>> =
-            (1..=CHAR_ORDER).map(|order| sorted_windows(&characters, order, CHAR_BITS)).collect();
-        orders.extend((1..=self.word_order).map(|order| sorted_windows(words, order, WORD_BITS)));
-        Ngrams { orders }
-    }
-
-    fn prepare(&self, text: &str) -> String {
-        if self.lowercase { text.to_lowercase() } else { text.to_owned() }
-    }
-}
-
-fn sorted_windows(items: &[u32], order: usize, bits: u32) -> Vec<u128> {
-    let pack = |window: &[u32]| window.iter().fold(0u128, |packed, item| packed << bits | u128::from(*item));
-    let mut windows: Vec<u128> = items.windows(order).map(pack).collect();
-    windows.sort_unstable();
-    windows
-}
-
-/// Size of the intersection of two sorted multisets.
-fn matches(left: &[u128], right: &[u128]) -> usize {
-    let (mut i, mut j, mut count) = (0, 0, 0);
-    while i < left.len() && j < right.len() {
-        match left[i].cmp(&right[j]) {
-            std::cmp::Ordering::Less => i += 1,
-            std::cmp::Ordering::Greater => j += 1,
-            std::cmp::Ordering::Equal => {
-                count += 1;
-                i += 1;
-                j += 1;
-            }
+        Text {
+            characters: Ngrams::new(&characters, CHAR_ORDER, CHAR_BITS),
+            words: Ngrams::new(words, self.word_order.max(1), WORD_BITS),
         }
     }
-    count
+
+    /// `[hypothesis, reference, matches]` for each order.
+    fn counts(&self, ours: &Text, theirs: &Text) -> Vec<f64> {
+        let mut statistics = Vec::with_capacity(3 * (CHAR_ORDER + self.word_order));
+        let orders = [
+            (&ours.characters, &theirs.characters, CHAR_ORDER),
+            (&ours.words, &theirs.words, self.word_order),
+        ];
+        for (ours, theirs, highest) in orders {
+            for order in 1..=highest {
+                let in_reference = theirs.count(order);
+                let in_hypothesis = if in_reference == 0 { 0 } else { ours.count(order) };
+                statistics
+                    .extend([in_hypothesis, in_reference, ours.matches(theirs, order)].map(|n| n as f64));
+            }
+        }
+        statistics
+    }
+
+    fn prepare<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.lowercase { text.to_lowercase().into() } else { text.into() }
+    }
+
+    fn words<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        if self.word_order == 0 { Vec::new() } else { words(text) }
+    }
 }
 
 /// Words with one mark of ASCII punctuation split off at the end, else at the start.
@@ -128,25 +184,16 @@ impl Metric for Chrf {
 impl Scorer for Chrf {
     fn statistics(&self, hypothesis: &str, references: &[String]) -> Vec<f64> {
         let hypothesis = self.prepare(hypothesis);
-        let references: Vec<String> = references.iter().map(|text| self.prepare(text)).collect();
         let mut vocabulary = Vocabulary::default();
-        let hypothesis_words: Vec<u32> = if self.word_order == 0 { Vec::new() } else { words(&hypothesis) }
-            .into_iter()
-            .map(|word| vocabulary.intern(word))
-            .collect();
-        let ours = self.ngrams(&hypothesis, &hypothesis_words);
+        let words: Vec<u32> =
+            self.words(&hypothesis).into_iter().map(|word| vocabulary.intern(word)).collect();
+        let ours = self.text(&hypothesis, &words);
         let mut best: Option<(f64, Vec<f64>)> = None;
-        for reference in &references {
-            let reference_words: Vec<u32> = if self.word_order == 0 { Vec::new() } else { words(reference) }
-                .into_iter()
-                .map(|word| vocabulary.get(word))
-                .collect();
-            let theirs = self.ngrams(reference, &reference_words);
-            let mut statistics = Vec::with_capacity(3 * ours.orders.len());
-            for (ours, theirs) in ours.orders.iter().zip(&theirs.orders) {
-                let in_hypothesis = if theirs.is_empty() { 0 } else { ours.len() };
-                statistics.extend([in_hypothesis, theirs.len(), matches(ours, theirs)].map(|n| n as f64));
-            }
+        for reference in references {
+            let reference = self.prepare(reference);
+            let words: Vec<u32> =
+                self.words(&reference).into_iter().map(|word| vocabulary.get(word)).collect();
+            let statistics = self.counts(&ours, &self.text(&reference, &words));
             let score = f_score(&statistics);
             if best.as_ref().is_none_or(|(best, _)| score > *best) {
                 best = Some((score, statistics));

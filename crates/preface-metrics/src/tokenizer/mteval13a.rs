@@ -12,31 +12,44 @@
 //! They are substitutions of regular expressions, that is, of matches that do not overlap, from left to right: a
 //! character that one match has taken cannot begin the next. All that matters is ASCII, so they run over bytes.
 
+use std::borrow::Cow;
+
 /// Puts blanks between the tokens of the line; [`split_python`](crate::text) gives the tokens.
 pub fn separate(line: &str) -> String {
-    let mut line = line.replace("<skipped>", "").replace("-\n", "").replace('\n', " ");
-    if line.contains('&') {
-        line = line.replace("&quot;", "\"").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">");
+    let mut line = Cow::Borrowed(line);
+    for (from, to) in [("<skipped>", ""), ("-\n", ""), ("\n", " ")] {
+        replace(&mut line, from, to);
     }
-    substitutions(&format!(" {line} "))
+    if line.contains('&') {
+        for (from, to) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
+            replace(&mut line, from, to);
+        }
+    }
+    substitutions(&line)
 }
 
-/// The four substitutions alone.
-pub(crate) fn substitutions(line: &str) -> String {
-    let mut out = Vec::with_capacity(line.len() * 2);
-    for byte in line.bytes() {
+fn replace(line: &mut Cow<'_, str>, from: &str, to: &str) {
+    if line.contains(from) {
+        *line = line.replace(from, to).into();
+    }
+}
+
+/// The four substitutions, over the line between blanks.
+fn substitutions(line: &str) -> String {
+    let mut out = Vec::with_capacity(line.len() * 2 + 2);
+    let mut next = Vec::with_capacity(line.len() * 2 + 2);
+    // The line stands between blanks, which are symbols too.
+    for byte in [b' '].into_iter().chain(line.bytes()).chain([b' ']) {
         if is_symbol(byte) {
             out.extend([b' ', byte, b' ']);
         } else {
             out.push(byte);
         }
     }
-    let out =
-        pairs(&out, |a, b| !a.is_ascii_digit() && is_point(b), |a, b, out| out.extend([a, b' ', b, b' ']));
-    let out =
-        pairs(&out, |a, b| is_point(a) && !b.is_ascii_digit(), |a, b, out| out.extend([b' ', a, b' ', b]));
-    let out = pairs(&out, |a, b| a.is_ascii_digit() && b == b'-', |a, b, out| out.extend([a, b' ', b, b' ']));
-    String::from_utf8(out).expect("only ASCII blanks were put in, and never inside a character")
+    pairs(&out, &mut next, |a, b| !a.is_ascii_digit() && is_point(b), |a, b| [a, b' ', b, b' ']);
+    pairs(&next, &mut out, |a, b| is_point(a) && !b.is_ascii_digit(), |a, b| [b' ', a, b' ', b]);
+    pairs(&out, &mut next, |a, b| a.is_ascii_digit() && b == b'-', |a, b| [a, b' ', b, b' ']);
+    String::from_utf8(next).expect("only ASCII blanks were put in, and never inside a character")
 }
 
 fn is_point(byte: u8) -> bool {
@@ -49,13 +62,18 @@ fn is_symbol(byte: u8) -> bool {
 }
 
 /// Replaces pairs of neighbours that do not overlap, from left to right.
-fn pairs(text: &[u8], matches: impl Fn(u8, u8) -> bool, replace: impl Fn(u8, u8, &mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + text.len() / 4);
+fn pairs(
+    text: &[u8],
+    out: &mut Vec<u8>,
+    matches: impl Fn(u8, u8) -> bool,
+    replace: impl Fn(u8, u8) -> [u8; 4],
+) {
+    out.clear();
     let mut at = 0;
     while at < text.len() {
         match text.get(at + 1) {
             Some(&next) if matches(text[at], next) => {
-                replace(text[at], next, &mut out);
+                out.extend(replace(text[at], next));
                 at += 2;
             }
             _ => {
@@ -64,7 +82,6 @@ fn pairs(text: &[u8], matches: impl Fn(u8, u8) -> bool, replace: impl Fn(u8, u8,
             }
         }
     }
-    out
 }
 
 #[cfg(test)]
