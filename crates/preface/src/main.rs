@@ -1,2 +1,19 @@
 //! The `preface` command.
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod answers;
+mod args;
+mod command;
+mod config;
+mod engine;
+mod exit;
+mod interrupt;
+mod measure;
+mod pairs;
+mod training;
+mod ui;
+
+fn main() -> std::process::ExitCode {
+    exit::code(command::run(args::parse()))
+}

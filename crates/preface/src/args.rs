@@ -1,0 +1,237 @@
+//! The command line: what was typed. Settings become flags by [`flags`]; the rest stands here.
+
+mod flags;
+mod score;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use flags::Settings;
+pub use score::{PairedKind, ReferencesOf, ScoreArgs, Smooth, Tokenize};
+
+use crate::config::{self, AnswerConfig, setting};
+
+/// Train, evaluate, ship and serve prefixes: small key/value rows that steer a frozen language model to a task.
+#[derive(Debug, Parser)]
+#[command(name = "preface", version, max_term_width = 110)]
+#[command(after_help = "Begin with `preface demo`.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a prefix on the embedded model and data, and show what it does: under a minute, no network
+    Demo(DemoArgs),
+    /// Train a prefix on pairs of an input and an output
+    Train(TrainArgs),
+    /// Answer one prompt, or a file of prompts
+    Generate(GenerateArgs),
+    /// Answer the inputs of a data file and score the answers against its references
+    Eval(EvalArgs),
+    /// Score texts that are there already
+    Score(ScoreArgs),
+    /// Show and check a model, an artefact, a checkpoint or a run folder
+    Inspect(InspectArgs),
+    /// Measure speed and memory
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the artefact, the curve and the card go; only what an earlier demo left there is replaced
+    #[arg(long, value_name = "DIR", default_value = "preface-demo")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings<DemoTables>,
+}
+
+/// `train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Run folder; the artefact lies in it when the run is finished
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint of the run folder
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Replace a run that is in the folder already
+    #[arg(long)]
+    pub force: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings<TrainTables>,
+}
+
+/// The model and what is attached to it.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Hugging Face folder, .gguf file or builtin:NAME
+    #[arg(long)]
+    pub model: String,
+    /// Folder of a trained prefix, ours or PEFT's
+    #[arg(long, alias = "prefix", value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Take prompts as they stand, whatever the prefix was trained with
+    #[arg(long)]
+    pub raw: bool,
+    /// Use the prefix although it was trained on other weights of the same architecture
+    #[arg(long)]
+    pub other_weights: bool,
+}
+
+/// `generate`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// One prompt; the answer is written while it comes
+    #[arg(long, value_name = "TEXT", group = "what")]
+    pub prompt: Option<String>,
+    /// JSONL file of prompts (`{"prompt": ...}`, other keys are ignored)
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub input: Option<PathBuf>,
+    /// Write the answers to this file instead of the terminal
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// One JSON object a line: prompt, completion, token_ids, logprob
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings<AnswerTables>,
+}
+
+/// `eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Data with references
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Metrics, separated by commas; `perplexity` alone generates nothing
+    #[arg(long, value_name = "NAMES", default_value = "bleu")]
+    pub metrics: String,
+    /// Lower-case both sides before scoring
+    #[arg(long)]
+    pub lowercase: bool,
+    /// Scores for each value of a field of the data (WebNLG's seen and unseen categories come by themselves)
+    #[arg(long, value_name = "FIELD")]
+    pub slice_by: Option<String>,
+    /// Write hypotheses.txt, predictions.jsonl and result.json there
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace an evaluation that is in that folder already
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings<AnswerTables>,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model (folder, .gguf, builtin:NAME), an artefact, a checkpoint, a run folder or a .safetensors file
+    pub path: String,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench`
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Training steps of a prefix of 10 rows through an MLP of width 512: two batches to warm up, ten timed
+    Train(BenchTrainArgs),
+    /// Decoding, prefill, and both together
+    Generate(BenchGenerateArgs),
+}
+
+/// `bench train`
+#[derive(Debug, Args)]
+pub struct BenchTrainArgs {
+    /// Hugging Face folder, .gguf file or builtin:NAME
+    #[arg(long)]
+    pub model: String,
+    /// JSON: batches of [prompt ids, completion ids]
+    #[arg(long, value_name = "FILE")]
+    pub workload: PathBuf,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings<ComputeTables>,
+}
+
+/// `bench generate`
+#[derive(Debug, Args)]
+pub struct BenchGenerateArgs {
+    /// Hugging Face folder, .gguf file or builtin:NAME
+    #[arg(long)]
+    pub model: String,
+    /// Prompts worked on at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_1)]
+    pub batch_size: usize,
+    /// Beams of each; 1 is off
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_1)]
+    pub num_beams: usize,
+    /// Decode steps of a window
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_1)]
+    pub max_new_tokens: usize,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings<ComputeTables>,
+}
+
+/// Which settings a command takes.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident = $tables:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name;
+
+        impl flags::Tables for $name {
+            const TABLES: &'static [setting::Table] = $tables;
+        }
+    )*};
+}
+
+tables! {
+    /// Of `train`.
+    TrainTables = config::TRAIN_TABLES;
+    /// Of `generate` and `eval`.
+    AnswerTables = AnswerConfig::TABLES;
+    /// Of `bench`.
+    ComputeTables = &[setting::COMPUTE];
+    /// Of `demo`.
+    DemoTables = &[setting::CHANCE, setting::COMPUTE];
+}
+
+fn at_least_1(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("expected a whole number, at least 1".into()),
+    }
+}
+
+/// Reads the command line; help and wrong use end the process here.
+pub fn parse() -> Cli {
+    Cli::parse()
+}

@@ -1,0 +1,159 @@
+//! `preface bench train`: the step that `train` does, on the batches of a workload file.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use preface_cpu::CpuBackend;
+use preface_model::{Model, ModelFiles};
+use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate};
+use preface_tune::init::{Init, MlpTextInit};
+use preface_tune::{Adam, AdamSettings, Method, Prefix, Reparametrisation};
+
+use super::{Report, flops, peak};
+use crate::args::BenchTrainArgs;
+use crate::config::AnswerConfig;
+use crate::engine;
+use crate::ui;
+
+/// As in the runs of PEFT that it is compared with.
+const PREFIX_LEN: usize = 10;
+const MID: usize = 512;
+const LEARNING_RATE: f32 = 5e-5;
+const WARM_UP: usize = 2;
+const TIMED: usize = 10;
+const MAX_GRAD_NORM: f64 = 1.0;
+/// How far the loss of two splits of a batch may differ: sums of f32 losses in another order.
+const SPLIT_TOLERANCE: f64 = 1e-4;
+
+/// Runs the command.
+pub fn run(args: &BenchTrainArgs) -> Result<()> {
+    let compute = AnswerConfig::compute_of(&args.settings.typed()?)?;
+    let batches = read(&args.workload)?;
+    let files = ModelFiles::open(&args.model)?;
+    let model = engine::load(&files, &compute)?;
+    ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
+    ui::fact("compute", &engine::described(&model));
+    let mut step = Step::new(&model)?;
+    step.check(&batches[0])?;
+
+    let mut measured = Measured::default();
+    for (i, batch) in batches.iter().enumerate() {
+        let start = Instant::now();
+        let sum = step.run(batch)?;
+        let seconds = start.elapsed().as_secs_f64();
+        ui::note(&format!("batch {i}: {seconds:.3} s, loss {:.4}", sum.loss / sum.n_target as f64));
+        ensure!(sum.loss.is_finite(), "batch {i}: the loss is {}", sum.loss);
+        if i >= WARM_UP {
+            measured.add(&model, batch, seconds);
+        }
+    }
+    let mut report = Report::new("train", &args.model, &model);
+    let peak = peak::product(model.backend());
+    report.add("tokens_per_second", measured.n_token as f64 / measured.seconds);
+    report.add("pairs_per_second", measured.n_pair as f64 / measured.seconds);
+    report.add("share_of_peak", measured.flops / measured.seconds / peak);
+    report.add("gflops_per_second", measured.flops / measured.seconds / 1e9);
+    report.add("peak_gflops_per_second", peak / 1e9);
+    report.add("tokens", measured.n_token);
+    report.add("seconds", measured.seconds);
+    report.print(args.json)
+}
+
+/// The first batches of a workload file: `[[[prompt ids], [completion ids]], ...]` each.
+fn read(path: &Path) -> Result<Vec<Vec<TokenPair>>> {
+    type Batch = Vec<(Vec<u32>, Vec<u32>)>;
+    let text = fs_err::read_to_string(path)?;
+    let batches: Vec<Batch> = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected batches of [prompt ids, completion ids]", path.display()))?;
+    let wanted = WARM_UP + TIMED;
+    if batches.len() < wanted {
+        bail!("{}: has {} batches, but {wanted} are needed", path.display(), batches.len());
+    }
+    let batches = batches.into_iter().take(wanted).enumerate().map(|(i, batch)| {
+        let pairs =
+            batch.into_iter().map(|(prompt, completion)| TokenPair { prompt, completion, line: i + 1 });
+        let pairs: Vec<TokenPair> = pairs.collect();
+        match pairs.iter().any(|pair| pair.completion.is_empty() || pair.n_token() < 2) || pairs.is_empty() {
+            true => {
+                bail!("{}: batch {} is empty or has a pair with nothing to predict", path.display(), i + 1)
+            }
+            false => Ok(pairs),
+        }
+    });
+    batches.collect()
+}
+
+#[derive(Default)]
+struct Measured {
+    n_token: usize,
+    n_pair: usize,
+    flops: f64,
+    seconds: f64,
+}
+
+impl Measured {
+    fn add(&mut self, model: &Model<CpuBackend>, batch: &[TokenPair], seconds: f64) {
+        self.seconds += seconds;
+        self.n_pair += batch.len();
+        for pair in batch {
+            self.n_token += pair.n_token();
+            let n_target = pair.completion.len().min(pair.n_token() - 1);
+            self.flops += flops::training(model.spec(), pair.n_token(), n_target, PREFIX_LEN);
+        }
+    }
+}
+
+/// A prefix under training.
+struct Step<'a> {
+    model: &'a Model<CpuBackend>,
+    method: Box<dyn Method<CpuBackend>>,
+    adam: Adam,
+}
+
+impl<'a> Step<'a> {
+    fn new(model: &'a Model<CpuBackend>) -> Result<Self> {
+        let mlp = Reparametrisation::Mlp { mid: MID, text_init: MlpTextInit::Exact };
+        let prefix = Prefix::new(model.spec(), PREFIX_LEN, mlp, Init::Random, 0, 0)?;
+        let method: Box<dyn Method<CpuBackend>> = Box::new(prefix);
+        let adam = Adam::new(method.parameters().values().len(), AdamSettings::default());
+        Ok(Self { model, method, adam })
+    }
+
+    /// The loss of a batch must be a number, and the same however the batch is split.
+    fn check(&mut self, batch: &[TokenPair]) -> Result<()> {
+        let pairs: Vec<&TokenPair> = batch.iter().collect();
+        let attachments = self.method.attach(self.model);
+        let whole: usize = batch.iter().map(TokenPair::n_token).sum();
+        let single = batch.iter().map(TokenPair::n_token).max().unwrap_or(1);
+        let loss = |max_tokens: usize| -> Result<f64> {
+            let wanted = GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None };
+            let sum =
+                accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
+            Ok(sum.loss / sum.weight(LossNorm::PerToken))
+        };
+        let (whole, split) = (loss(whole)?, loss(single)?);
+        let is_same = (whole - split).abs() <= SPLIT_TOLERANCE * whole.abs();
+        ensure!(
+            whole.is_finite() && is_same,
+            "the loss of the first batch is {whole} whole, but {split} split"
+        );
+        Ok(())
+    }
+
+    fn run(&mut self, batch: &[TokenPair]) -> Result<StepSum> {
+        let pairs: Vec<&TokenPair> = batch.iter().collect();
+        let max_tokens = batch.iter().map(TokenPair::n_token).sum();
+        let attachments = self.method.attach(self.model);
+        let mut grads = attachments.zero_grad(self.model.backend());
+        let wanted = GradientSum { grads: Some(&mut grads), label_smoothing: 0.0, prefix_dropout: &|_| None };
+        let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
+        let mut gradient = self.method.gradient(self.model, &grads);
+        let weight = sum.weight(LossNorm::PerToken);
+        let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt() / weight;
+        let scale = ((MAX_GRAD_NORM / norm).min(1.0) / weight) as f32;
+        gradient.iter_mut().for_each(|g| *g *= scale);
+        self.adam.step(LEARNING_RATE, self.method.parameters_mut().values_mut(), &gradient);
+        Ok(sum)
+    }
+}

@@ -1,0 +1,250 @@
+//! Configuration in two stages: what was typed -> one resolved, validated, serialisable [`RunConfig`].
+//!
+//! ```text
+//! recipe  <  configuration file  <  flags and --set        each later one wins
+//! ```
+//!
+//! Typed values are a flat table under the names of [`setting`]; a section is its defaults, as a table, overlaid with
+//! what was typed, read back as a struct. `run.toml` is that table written out, so it is read by the same path.
+
+mod answer;
+pub mod recipe;
+pub mod sections;
+pub mod setting;
+mod typed;
+mod write;
+
+use anyhow::{Context, Result};
+use preface_generate::GenerationSettings;
+use preface_model::Family;
+use preface_model::tokenizer::TextFormat;
+use preface_train::TrainSettings;
+use preface_tune::AdamSettings;
+use preface_tune::init::Init;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use answer::AnswerConfig;
+use recipe::Recipe;
+use sections::{Compute, Data, MethodName, Prefix, Run, TrainData, Training};
+use setting::Table;
+pub use typed::{RECORDED, Typed};
+pub use write::Recorded;
+
+/// Tables of `train`, in the order of the help text.
+pub const TRAIN_TABLES: &[Table] = &[
+    setting::RUN,
+    setting::CHANCE,
+    setting::TRAINING,
+    setting::PREFIX,
+    setting::DATA,
+    setting::TRAIN_DATA,
+    setting::TEXT,
+    setting::GENERATION,
+    setting::COMPUTE,
+];
+
+/// Every setting of a training run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunConfig {
+    /// What is run.
+    pub run: Run,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The loop.
+    pub training: Training,
+    /// The prefix.
+    pub prefix: Prefix,
+    /// How data is read.
+    pub data: Data,
+    /// What only training reads of the data.
+    pub train_data: TrainData,
+    /// From text to tokens.
+    pub text: TextFormat,
+    /// Generation, for metrics that need answers.
+    pub generation: GenerationSettings,
+    /// How it is computed.
+    pub compute: Compute,
+    /// Whether the recipe writes WebNLG's inputs with the leading blank of 2021.
+    pub leading_blank: bool,
+}
+
+impl RunConfig {
+    /// The model that was typed: it must be opened before the rest can be resolved, because a recipe depends on its
+    /// family.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn model_of(typed: &Typed) -> Result<String> {
+        typed.required("model", "a Hugging Face folder, a .gguf file or builtin:NAME")
+    }
+
+    /// Fills in what was not typed and checks everything.
+    ///
+    /// # Errors
+    /// A value that no setting can have, or settings that exclude each other.
+    pub fn resolve(typed: &Typed, family: Family) -> Result<Self> {
+        let name = typed.text("recipe").unwrap_or("default").to_owned();
+        let Recipe { prefix, training, generation, separator, leading_blank } = recipe::recipe(&name, family);
+        let run = Run {
+            model: Self::model_of(typed)?,
+            train: typed.required("train", "the training data")?,
+            valid: None,
+            method: MethodName::Prefix,
+            recipe: name,
+        };
+        let seed = typed.seed();
+        let mut config = Self {
+            run: section(typed, setting::RUN, &run)?,
+            seed,
+            training: section(typed, setting::TRAINING, &training)?,
+            prefix: section(typed, setting::PREFIX, &prefix)?,
+            data: section(typed, setting::DATA, &Data::default())?,
+            train_data: section(typed, setting::TRAIN_DATA, &TrainData::default())?,
+            text: section(typed, setting::TEXT, &TextFormat { separator, template: None })?,
+            generation: section(typed, setting::GENERATION, &GenerationSettings { seed, ..generation })?,
+            compute: section(typed, setting::COMPUTE, &Compute::default())?,
+            leading_blank,
+        };
+        config.settle_init(typed)?;
+        config.validate().map_err(|reason| typed.wrong(reason))?;
+        Ok(config)
+    }
+
+    /// `init_text` means `init = text`, and a text brings its own number of rows.
+    fn settle_init(&mut self, typed: &Typed) -> Result<()> {
+        let prefix = &mut self.prefix;
+        if prefix.init_text.is_some() && !typed.has("init") {
+            prefix.init = Init::Text;
+        }
+        match (prefix.init, &prefix.init_text) {
+            (Init::Text, None) => {
+                let because = if self.run.recipe == "direct" {
+                    "recipe = direct starts from a text: it"
+                } else {
+                    "init = text"
+                };
+                return Err(typed.wrong(format!(
+                    "{because} needs init_text, such as --init-text \"Describe the following facts:\""
+                )));
+            }
+            (Init::Random | Init::Zeros, Some(_)) => {
+                return Err(typed.wrong("init_text is given, but init is not text".into()));
+            }
+            _ => {}
+        }
+        if prefix.init == Init::Text && !typed.has("num_virtual_tokens") {
+            prefix.num_virtual_tokens = None;
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let Self { training, prefix, .. } = self;
+        let require = |holds: bool, name: &str, got: &dyn std::fmt::Display, expected: &str| {
+            if holds { Ok(()) } else { Err(format!("`{name}` is {got}, expected {expected}")) }
+        };
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let above = |value: f64| value.is_finite() && value > 0.0;
+        let counts = [
+            ("per_device_train_batch_size", training.per_device_train_batch_size),
+            ("gradient_accumulation_steps", training.gradient_accumulation_steps),
+            ("max_tokens_per_batch", training.max_tokens_per_batch),
+            ("logging_steps", training.logging_steps as usize),
+            ("eval_generate_samples", training.eval_generate_samples),
+            ("encoder_hidden_size", prefix.encoder_hidden_size),
+            ("num_virtual_tokens", prefix.num_virtual_tokens.unwrap_or(1)),
+            ("max_steps", training.max_steps.map_or(1, |steps| steps as usize)),
+            ("max_length", self.data.max_length.unwrap_or(1)),
+            ("max_train_samples", self.train_data.max_train_samples.unwrap_or(1)),
+            ("max_eval_samples", self.data.max_eval_samples.unwrap_or(1)),
+        ];
+        for (name, count) in counts {
+            require(count > 0, name, &count, "at least 1")?;
+        }
+        let numbers =
+            [("learning_rate", training.learning_rate), ("num_train_epochs", training.num_train_epochs)];
+        for (name, number) in numbers {
+            require(above(number), name, &number, "a number above 0")?;
+        }
+        let shares = [
+            ("adam_beta1", training.adam_beta1),
+            ("adam_beta2", training.adam_beta2),
+            ("label_smoothing_factor", training.label_smoothing_factor),
+            ("prefix_dropout", prefix.prefix_dropout),
+        ];
+        for (name, number) in shares {
+            require(share(number), name, &number, "a number from 0 to below 1")?;
+        }
+        let at_least_0 = [
+            ("weight_decay", training.weight_decay),
+            ("adam_epsilon", training.adam_epsilon),
+            ("max_grad_norm", training.max_grad_norm),
+        ];
+        for (name, number) in at_least_0 {
+            require(number.is_finite() && number >= 0.0, name, &number, "a number, at least 0")?;
+        }
+        let needs_valid = [
+            ("early_stopping_patience", training.early_stopping_patience > 0),
+            ("metric_for_best_model", training.metric_for_best_model != preface_train::EVAL_LOSS),
+        ];
+        for (name, is_set) in needs_valid {
+            if is_set && self.run.valid.is_none() {
+                return Err(format!("`{name}` needs validation data (--valid)"));
+            }
+        }
+        self.generation.validate().map_err(|error| error.to_string())
+    }
+
+    /// Settings of the loop, with `max_steps` and `eval_steps` as the data decides them.
+    pub fn train_settings(&self, max_steps: u64, eval_steps: u64, longest_pair: usize) -> TrainSettings {
+        let training = &self.training;
+        TrainSettings {
+            max_steps,
+            per_device_train_batch_size: training.per_device_train_batch_size,
+            gradient_accumulation_steps: training.gradient_accumulation_steps,
+            learning_rate: training.learning_rate,
+            lr_scheduler_type: training.lr_scheduler_type,
+            warmup_steps: training.warmup_steps,
+            adam: AdamSettings {
+                beta_1: training.adam_beta1 as f32,
+                beta_2: training.adam_beta2 as f32,
+                epsilon: training.adam_epsilon as f32,
+                weight_decay: training.weight_decay as f32,
+            },
+            max_grad_norm: training.max_grad_norm,
+            loss_norm: training.loss_norm,
+            label_smoothing_factor: training.label_smoothing_factor as f32,
+            prefix_dropout: self.prefix.prefix_dropout as f32,
+            seed: self.seed,
+            logging_steps: training.logging_steps,
+            eval_steps,
+            save_steps: training.save_steps,
+            early_stopping_patience: training.early_stopping_patience,
+            load_best_model_at_end: training.load_best_model_at_end,
+            metric_for_best_model: training.metric_for_best_model.clone(),
+            max_tokens_per_batch: training.max_tokens_per_batch.max(longest_pair),
+        }
+    }
+}
+
+/// The defaults, overlaid with what was typed for `table`.
+fn section<S: Serialize + DeserializeOwned>(typed: &Typed, table: Table, defaults: &S) -> Result<S> {
+    let mut values = toml::Table::try_from(defaults).context("a section is a table")?;
+    for setting in table.settings {
+        if let Some(value) = typed.get(setting.name) {
+            values.insert(setting.name.to_owned(), value.clone());
+        }
+    }
+    S::deserialize(values).map_err(|error| typed.wrong(error.to_string().trim().replace('\n', " ")))
+}
+
+/// The nearest of some names, if it is near: at most a third of the typed letters differ.
+pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = typed.chars().count().div_ceil(3);
+    names
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}

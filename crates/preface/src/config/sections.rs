@@ -1,0 +1,120 @@
+//! The sections of a resolved configuration: what every setting is in the end. Nothing is optional here that has a
+//! default; what is `Option` says in its comment what its absence means.
+
+use preface_data::{Form, Lexicalisations, Linearisation};
+use preface_train::{LossNorm, Schedule};
+use preface_tune::init::{Init, MlpTextInit};
+use serde::{Deserialize, Serialize};
+
+/// What is run. See [`super::setting::RUN`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Folder, file or `builtin:` name.
+    pub model: String,
+    /// Training data.
+    pub train: String,
+    /// Validation data, if there is any.
+    pub valid: Option<String>,
+    /// What is trained.
+    pub method: MethodName,
+    /// Where the other defaults came from.
+    pub recipe: String,
+}
+
+/// The methods that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MethodName {
+    /// Rows of keys and values.
+    #[default]
+    Prefix,
+}
+
+/// How it is computed. See [`super::setting::COMPUTE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compute {
+    /// `auto`, `f32` or `bf16`.
+    pub precision: String,
+    /// Threads; all CPUs if absent.
+    pub threads: Option<usize>,
+    /// `auto` or a tier's name.
+    pub tier: String,
+}
+
+/// How data is read. See [`super::setting::DATA`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// Recognised from the file if absent.
+    pub data_format: Option<Form>,
+    /// The form's own if absent.
+    pub linearisation: Option<Linearisation>,
+    /// `good` to train and `all` to score if absent.
+    pub lexicalisations: Option<Lexicalisations>,
+    /// Without it a sequence longer than the model's positions is an error.
+    pub max_length: Option<usize>,
+    /// All if absent.
+    pub max_eval_samples: Option<usize>,
+}
+
+/// See [`super::setting::TRAIN_DATA`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainData {
+    /// All if absent.
+    pub max_train_samples: Option<usize>,
+}
+
+/// The prefix. See [`super::setting::PREFIX`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// As many rows as the init text has tokens if absent.
+    pub num_virtual_tokens: Option<usize>,
+    /// Whether there is an MLP.
+    pub prefix_projection: bool,
+    /// Its width.
+    pub encoder_hidden_size: usize,
+    /// Where the rows start.
+    pub init: Init,
+    /// Present exactly if `init` is `text`.
+    pub init_text: Option<String>,
+    /// How an MLP starts from a text.
+    pub mlp_text_init: MlpTextInit,
+    /// First rows that are not trained.
+    pub num_frozen_tokens: usize,
+    /// Probability.
+    pub prefix_dropout: f64,
+}
+
+/// The loop. See [`super::setting::TRAINING`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    pub learning_rate: f64,
+    pub num_train_epochs: f64,
+    /// If absent, as many as the epochs have.
+    pub max_steps: Option<u64>,
+    pub per_device_train_batch_size: usize,
+    pub gradient_accumulation_steps: usize,
+    pub lr_scheduler_type: Schedule,
+    pub warmup_steps: u64,
+    pub weight_decay: f64,
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    pub adam_epsilon: f64,
+    pub max_grad_norm: f64,
+    pub loss_norm: LossNorm,
+    pub label_smoothing_factor: f64,
+    pub max_tokens_per_batch: usize,
+    pub logging_steps: u64,
+    /// If absent, those of an epoch.
+    pub eval_steps: Option<u64>,
+    pub save_steps: u64,
+    pub metric_for_best_model: String,
+    pub eval_generate_samples: usize,
+    pub early_stopping_patience: u64,
+    pub load_best_model_at_end: bool,
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Self { precision: "auto".into(), threads: None, tier: "auto".into() }
+    }
+}

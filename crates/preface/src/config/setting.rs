@@ -1,0 +1,305 @@
+//! The settings as data: name, kind and one line of help each.
+//!
+//! Flags, `--set`, configuration files, the help text and the suggestion for a misspelt name are all made from these
+//! tables. Defaults stand elsewhere, once: in [`super::recipe`].
+
+use toml::Value;
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name in configuration files and `--set`; the flag has dashes for underscores.
+    pub name: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// What it does.
+    pub about: &'static str,
+    /// Whether `-h` shows it, or `--help` only.
+    pub frequent: bool,
+    /// A second name of its flag.
+    pub alias: Option<&'static str>,
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A whole number, at least 0.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`; as a flag, alone for `true`.
+    Switch,
+    /// Any text.
+    Text,
+    /// A list of texts; as a flag, given once for each.
+    Texts,
+    /// A list of lists of token ids.
+    TokenLists,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// Settings that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Heading in the help text and in `run.toml`.
+    pub heading: &'static str,
+    /// Its settings, in the order in which they are shown.
+    pub settings: &'static [Setting],
+}
+
+impl Kind {
+    /// A value that was typed.
+    pub fn parse(self, text: &str) -> Result<Value, String> {
+        let toml = |text: &str| -> Option<Value> {
+            toml::from_str::<toml::Table>(&format!("value = {text}")).ok()?.remove("value")
+        };
+        let value = match self {
+            Self::Text | Self::Choice(_) => Value::String(text.into()),
+            Self::Integer => text.parse().map_or_else(|_| Value::String(text.into()), Value::Integer),
+            Self::Number => text.parse().map_or_else(|_| Value::String(text.into()), Value::Float),
+            Self::Texts => match toml(text) {
+                Some(list @ Value::Array(_)) => list,
+                _ => Value::Array(vec![Value::String(text.into())]),
+            },
+            Self::Switch | Self::TokenLists => toml(text).unwrap_or_else(|| Value::String(text.into())),
+        };
+        self.check(value)
+    }
+
+    /// The value, if it is of this kind; numbers are accepted where a text is wanted (`recipe = 2021`).
+    pub fn check(self, value: Value) -> Result<Value, String> {
+        let found = describe(&value);
+        let wrong = || Err(format!("expected {}, found {found}", self.expected()));
+        match (self, value) {
+            (Self::Integer, Value::Integer(number)) if number >= 0 => Ok(Value::Integer(number)),
+            (Self::Number, Value::Float(number)) if number.is_finite() => Ok(Value::Float(number)),
+            (Self::Number, Value::Integer(number)) => Ok(Value::Float(number as f64)),
+            (Self::Switch, Value::Boolean(on)) => Ok(Value::Boolean(on)),
+            (Self::Text, Value::String(text)) => Ok(Value::String(text)),
+            (Self::Text, value @ (Value::Integer(_) | Value::Float(_))) => {
+                Ok(Value::String(value.to_string()))
+            }
+            (Self::Texts, Value::Array(list)) if list.iter().all(Value::is_str) => Ok(Value::Array(list)),
+            (Self::TokenLists, Value::Array(lists)) if lists.iter().all(is_token_list) => {
+                Ok(Value::Array(lists))
+            }
+            (Self::Choice(words), value) => {
+                let word = match &value {
+                    Value::String(word) => word.clone(),
+                    Value::Integer(_) | Value::Boolean(_) => value.to_string(),
+                    _ => return wrong(),
+                };
+                if words.contains(&word.as_str()) { Ok(Value::String(word)) } else { wrong() }
+            }
+            _ => wrong(),
+        }
+    }
+
+    fn expected(self) -> String {
+        match self {
+            Self::Integer => "a whole number, at least 0".into(),
+            Self::Number => "a number".into(),
+            Self::Switch => "true or false".into(),
+            Self::Text => "a text".into(),
+            Self::Texts => "a list of texts".into(),
+            Self::TokenLists => "a list of lists of token ids, such as [[198], [628, 5]]".into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+        }
+    }
+}
+
+fn is_token_list(list: &Value) -> bool {
+    let is_token = |id: &Value| id.as_integer().is_some_and(|id| u32::try_from(id).is_ok());
+    list.as_array().is_some_and(|ids| ids.iter().all(is_token))
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Table(_) => "a table".into(),
+        other => format!("`{}`", other.to_string().trim_matches('"')),
+    }
+}
+
+/// A setting that `-h` shows.
+pub const fn often(name: &'static str, kind: Kind, about: &'static str) -> Setting {
+    Setting { name, kind, about, frequent: true, alias: None }
+}
+
+/// A setting that only `--help` shows.
+pub const fn rarely(name: &'static str, kind: Kind, about: &'static str) -> Setting {
+    Setting { name, kind, about, frequent: false, alias: None }
+}
+
+/// What is run.
+pub const RUN: Table = Table {
+    heading: "Run",
+    settings: &[
+        often("model", Kind::Text, "Hugging Face folder, .gguf file or builtin:NAME"),
+        often("train", Kind::Text, "Training data"),
+        often("valid", Kind::Text, "Validation data: evaluation, early stopping, choice of the best"),
+        rarely("method", Kind::Choice(&["prefix"]), "What is trained"),
+        often("recipe", Kind::Choice(super::recipe::NAMES), "Where all other defaults come from"),
+    ],
+};
+
+/// How it is computed.
+pub const COMPUTE: Table = Table {
+    heading: "Computing",
+    settings: &[
+        often("precision", Kind::Choice(&["auto", "f32", "bf16"]), "Precision of the matrix products"),
+        often("threads", Kind::Integer, "Threads (never changes a result) [default: all CPUs]"),
+        rarely(
+            "tier",
+            Kind::Choice(&["auto", "scalar", "avx2", "avx512"]),
+            "Instruction set of the kernels [default: the best there is]",
+        ),
+    ],
+};
+
+/// How data is read.
+pub const DATA: Table = Table {
+    heading: "Data",
+    settings: &[
+        rarely("data_format", Kind::Text, "Form of the data files [default: recognised]"),
+        rarely(
+            "linearisation",
+            Kind::Choice(&["e2e", "webnlg", "webnlg-2021", "dart"]),
+            "How structured inputs become text [default: the data's own]",
+        ),
+        rarely(
+            "lexicalisations",
+            Kind::Choice(&["good", "all"]),
+            "Which of WebNLG's references are read [default: good to train, all to score]",
+        ),
+        often(
+            "max_length",
+            Kind::Integer,
+            "Cut longer sequences to so many tokens [default: they are an error]",
+        ),
+        Setting {
+            alias: Some("max-samples"),
+            ..often("max_eval_samples", Kind::Integer, "Evaluate on so many inputs, drawn by the seed")
+        },
+    ],
+};
+
+/// What only training reads of the data.
+pub const TRAIN_DATA: Table = Table {
+    heading: "Data",
+    settings: &[often("max_train_samples", Kind::Integer, "Train on so many pairs, drawn by the seed")],
+};
+
+/// From text to tokens.
+pub const TEXT: Table = Table {
+    heading: "Data",
+    settings: &[
+        rarely("separator", Kind::Text, "Between prompt and completion: blank, none, bos, or a text"),
+        rarely("template", Kind::Text, "Around the prompt, such as \"Facts: {prompt}\""),
+    ],
+};
+
+/// The prefix.
+pub const PREFIX: Table = Table {
+    heading: "Prefix",
+    settings: &[
+        often("num_virtual_tokens", Kind::Integer, "Rows of the prefix"),
+        rarely("prefix_projection", Kind::Switch, "Train through an MLP that is dropped afterwards"),
+        rarely("encoder_hidden_size", Kind::Integer, "Width of that MLP"),
+        often("init", Kind::Choice(&["random", "zeros", "text"]), "Where the prefix starts"),
+        often("init_text", Kind::Text, "Text whose keys and values it starts from; implies init = text"),
+        rarely(
+            "mlp_text_init",
+            Kind::Choice(&["exact", "fit"]),
+            "How an MLP starts from a text: added to it, or fitted as in the paper",
+        ),
+        rarely("num_frozen_tokens", Kind::Integer, "First rows that stay as they start"),
+        rarely("prefix_dropout", Kind::Number, "Dropout on the prefix rows"),
+    ],
+};
+
+/// The training loop.
+pub const TRAINING: Table = Table {
+    heading: "Training",
+    settings: &[
+        often("learning_rate", Kind::Number, "Highest learning rate"),
+        often("num_train_epochs", Kind::Number, "Passes over the training data"),
+        often("max_steps", Kind::Integer, "Optimizer steps, instead of epochs"),
+        often("per_device_train_batch_size", Kind::Integer, "Pairs of a step"),
+        rarely("gradient_accumulation_steps", Kind::Integer, "Factor on the pairs of a step"),
+        rarely("lr_scheduler_type", Kind::Choice(&["linear", "cosine", "constant"]), "How the rate falls"),
+        rarely("warmup_steps", Kind::Integer, "Steps in which the rate rises"),
+        rarely("weight_decay", Kind::Number, "Decay of AdamW"),
+        rarely("adam_beta1", Kind::Number, "Decay of the first moment"),
+        rarely("adam_beta2", Kind::Number, "Decay of the second moment"),
+        rarely("adam_epsilon", Kind::Number, "Added to the root of the second moment"),
+        rarely("max_grad_norm", Kind::Number, "Larger gradients are scaled down to this norm; 0 is off"),
+        rarely(
+            "loss_norm",
+            Kind::Choice(&["per-token", "per-sequence"]),
+            "What the summed loss of a step is divided by",
+        ),
+        rarely("label_smoothing_factor", Kind::Number, "Share of a target spread over the vocabulary"),
+        rarely("max_tokens_per_batch", Kind::Integer, "Tokens run at once (never changes the step)"),
+        rarely("logging_steps", Kind::Integer, "Steps between logged ones"),
+        rarely("eval_steps", Kind::Integer, "Steps between evaluations; 0 is never [default: an epoch]"),
+        rarely("save_steps", Kind::Integer, "Steps between checkpoints; 0 is never"),
+        rarely(
+            "metric_for_best_model",
+            Kind::Text,
+            "eval_loss, or a metric of generated answers (bleu, rougeL, ...)",
+        ),
+        rarely("eval_generate_samples", Kind::Integer, "Inputs that such a metric is measured on"),
+        rarely(
+            "early_stopping_patience",
+            Kind::Integer,
+            "Stop after so many evaluations without gain; 0 is off",
+        ),
+        rarely(
+            "load_best_model_at_end",
+            Kind::Switch,
+            "Keep the prefix of the best evaluation, not the last",
+        ),
+    ],
+};
+
+/// Generation, under Hugging Face's names.
+pub const GENERATION: Table = Table {
+    heading: "Generation",
+    settings: &[
+        often("max_new_tokens", Kind::Integer, "Tokens after which an answer ends"),
+        often("min_new_tokens", Kind::Integer, "Tokens before which it does not end"),
+        often("num_beams", Kind::Integer, "Hypotheses followed side by side; 1 is off"),
+        rarely("length_penalty", Kind::Number, "Power of the length that a beam's score is divided by"),
+        rarely("length_norm", Kind::Choice(&["generated", "total"]), "Which length that is"),
+        rarely("early_stopping", Kind::Choice(&["false", "true", "never"]), "When beams stop"),
+        often("do_sample", Kind::Switch, "Draw tokens at random"),
+        often("temperature", Kind::Number, "Below 1 bolder, above 1 more random"),
+        often("top_k", Kind::Integer, "Draw among so many best tokens; 0 is off"),
+        often("top_p", Kind::Number, "Draw among the best with this probability together; 1 is off"),
+        rarely("min_p", Kind::Number, "Draw among those with this share of the best one's probability"),
+        rarely("repetition_penalty", Kind::Number, "Divides the scores of tokens that came before; 1 is off"),
+        rarely("no_repeat_ngram_size", Kind::Integer, "No sequence of so many tokens twice; 0 is off"),
+        rarely("stop_strings", Kind::Texts, "Texts that end an answer"),
+        rarely("bad_words", Kind::Texts, "Texts that must not come"),
+        rarely("bad_words_ids", Kind::TokenLists, "The same as token ids"),
+    ],
+};
+
+/// What chance there is.
+pub const CHANCE: Table =
+    Table { heading: "Run", settings: &[often("seed", Kind::Integer, "Seed of everything random")] };
+
+/// The setting with this name.
+pub fn find(tables: &[Table], name: &str) -> Option<Setting> {
+    tables.iter().flat_map(|table| table.settings).find(|setting| setting.name == name).copied()
+}
+
+/// Why a name is unknown, with the nearest known one.
+pub fn unknown(tables: &[Table], name: &str) -> String {
+    let names = tables.iter().flat_map(|table| table.settings).map(|setting| setting.name);
+    match super::nearest(&name.replace('-', "_"), names) {
+        Some(nearest) => format!("unknown setting `{name}`; did you mean `{nearest}`?"),
+        None => format!("unknown setting `{name}`; `--help` lists all"),
+    }
+}

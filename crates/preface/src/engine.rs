@@ -1,0 +1,77 @@
+//! A model by name, and what it runs on.
+
+use anyhow::{Context, Result};
+use preface_backend::{Backend, Description};
+use preface_cpu::{CpuBackend, CpuOptions, Precision, Tier};
+use preface_model::tokenizer::{SpecialTokens, Tokenizer};
+use preface_model::{Fingerprint, Model, ModelFiles};
+
+use crate::config::sections::Compute;
+
+/// A model whose files are open and checked, without its weights.
+pub struct Source {
+    /// As it was typed.
+    pub name: String,
+    /// Config and headers.
+    pub files: ModelFiles,
+    /// The tokenizer that lies with it.
+    pub tokenizer: Tokenizer,
+    /// The tokens that begin and end a text.
+    pub special: SpecialTokens,
+}
+
+impl Source {
+    /// Opens the files.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub fn open(name: &str) -> Result<Self> {
+        let files = ModelFiles::open(name)?;
+        let (tokenizer, special) = files.tokenizer()?;
+        Ok(Self { name: name.into(), files, tokenizer, special })
+    }
+
+    /// What the model is recognised by.
+    ///
+    /// # Errors
+    /// A matrix that cannot be read.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        Ok(Fingerprint::new(self.files.spec(), self.files.weights(), self.tokenizer.fingerprint())?)
+    }
+}
+
+/// Reads the weights.
+///
+/// # Errors
+/// A tensor that is missing or broken, or settings that this machine cannot do.
+pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Model<CpuBackend>> {
+    Ok(files.load(backend(compute)?)?)
+}
+
+/// The backend that the settings ask for. Must be made once: it also sets how many threads rayon has.
+fn backend(compute: &Compute) -> Result<CpuBackend> {
+    let default = CpuOptions::default();
+    let precision = match compute.precision.as_str() {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        _ => default.precision,
+    };
+    let tiers = [Tier::Scalar, Tier::Avx2, Tier::Avx512];
+    let tier = tiers.into_iter().find(|tier| tier.name() == compute.tier);
+    let threads = compute.threads.unwrap_or(default.threads);
+    let backend = CpuBackend::new(CpuOptions { precision, threads, tier })?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads")?;
+    Ok(backend)
+}
+
+/// What a model runs on, in words.
+pub fn described<B: Backend>(model: &Model<B>) -> String {
+    let Description { precision, tier, threads, .. } = model.backend().describe();
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("{precision}, {tier}, {threads} thread{plural}")
+}
+
+/// Shapes and sizes of a model, in words.
+pub fn shapes(files: &ModelFiles) -> String {
+    preface_model::Shapes::of(files.spec()).to_string()
+}

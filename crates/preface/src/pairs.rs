@@ -1,0 +1,176 @@
+//! From examples to token ids, with every length checked before a model is loaded.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use preface_data::{Dataset, Example};
+use preface_model::tokenizer::{Separator, SpecialTokens, TextFormat, Tokenizer};
+use preface_train::TokenPair;
+use serde::Serialize;
+
+use crate::ui;
+
+/// How texts become ids, and how long they may be.
+pub struct Encoder<'a> {
+    /// The model's tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Its special tokens.
+    pub special: &'a SpecialTokens,
+    /// Template and separator.
+    pub format: &'a TextFormat,
+    /// Positions of the model.
+    pub max_positions: usize,
+    /// Rows in front of every text.
+    pub prefix_len: usize,
+    /// Longer sequences are cut to so many tokens; without it they are an error.
+    pub max_length: Option<usize>,
+}
+
+/// The pairs of a data set.
+#[derive(Debug, Default)]
+pub struct TokenPairs {
+    /// One for each reference, in the data's order.
+    pub pairs: Vec<TokenPair>,
+    /// Pairs that were cut.
+    pub n_truncated: usize,
+}
+
+/// How much data there is.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PairCounts {
+    /// Pairs of an input and an output.
+    pub pairs: usize,
+    /// Tokens of both sides.
+    pub tokens: usize,
+    /// Pairs that were cut.
+    pub truncated: usize,
+    /// Tokens of the longest pair.
+    pub longest: usize,
+}
+
+impl TokenPairs {
+    /// How much data there is.
+    pub fn counts(&self) -> PairCounts {
+        let lengths = || self.pairs.iter().map(TokenPair::n_token);
+        PairCounts {
+            pairs: self.pairs.len(),
+            tokens: lengths().sum(),
+            truncated: self.n_truncated,
+            longest: lengths().max().unwrap_or(0),
+        }
+    }
+}
+
+/// In words.
+impl fmt::Display for PairCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pairs, {} tokens, ", ui::count(self.pairs), ui::count(self.tokens))?;
+        match self.truncated {
+            0 => f.write_str("none truncated"),
+            n => write!(f, "{} truncated", ui::count(n)),
+        }
+    }
+}
+
+impl Encoder<'_> {
+    /// All pairs of a data set.
+    ///
+    /// # Errors
+    /// A completion without tokens, or a sequence longer than the model's positions: each names file and line.
+    pub fn pairs(&self, data: &Dataset) -> Result<TokenPairs> {
+        let mut encoded = TokenPairs::default();
+        for pair in data.pairs() {
+            let at = || place(&data.path, pair.line);
+            let ids = self
+                .format
+                .encode_pair(self.tokenizer, self.special, pair.prompt, pair.completion)
+                .map_err(|error| anyhow!("{}: {error}", at()))?;
+            let (mut prompt, mut completion) = (ids.prompt, ids.completion);
+            let n_token = prompt.len() + completion.len();
+            if let Some(max_length) = self.max_length.filter(|max_length| *max_length < n_token) {
+                self.shorten(&mut prompt, max_length.saturating_sub(completion.len()));
+                completion.truncate(max_length.saturating_sub(prompt.len()).max(1));
+                encoded.n_truncated += 1;
+            }
+            if prompt.len() + completion.len() < 2 {
+                return Err(anyhow!(
+                    "{}: the pair has {} token, but at least 2 are needed: one to start from and one to predict",
+                    at(),
+                    prompt.len() + completion.len()
+                ));
+            }
+            // The last token is only predicted, so it needs no position.
+            self.check(prompt.len() + completion.len() - 1, &at)?;
+            encoded.pairs.push(TokenPair { prompt, completion, line: pair.line });
+        }
+        Ok(encoded)
+    }
+
+    /// The ids of the prompts to be answered with at most `max_new_tokens`.
+    ///
+    /// # Errors
+    /// A prompt without tokens, or one that leaves too few positions: each names its place.
+    pub fn prompts<'e>(
+        &self,
+        prompts: impl Iterator<Item = (&'e str, String)>,
+        max_new_tokens: usize,
+    ) -> Result<Vec<Vec<u32>>> {
+        prompts
+            .map(|(prompt, place)| {
+                let mut ids = self
+                    .format
+                    .encode_prompt(self.tokenizer, self.special, prompt)
+                    .map_err(|error| anyhow!("{place}: {error}"))?;
+                if let Some(max_length) = self.max_length {
+                    self.shorten(&mut ids, max_length.saturating_sub(max_new_tokens).max(1));
+                }
+                if ids.is_empty() {
+                    return Err(anyhow!("{place}: the prompt has no token to start from"));
+                }
+                self.check(ids.len() + max_new_tokens - 1, &|| {
+                    format!("{place}, with {max_new_tokens} tokens for the answer (max_new_tokens)")
+                })?;
+                Ok(ids)
+            })
+            .collect()
+    }
+
+    /// Cuts a prompt at its end; what the tokenizer or the separator puts there stays.
+    fn shorten(&self, prompt: &mut Vec<u32>, room: usize) {
+        if prompt.len() <= room {
+            return;
+        }
+        let separator = match self.format.separator {
+            Separator::Bos => prompt.pop(),
+            _ => None,
+        };
+        prompt.truncate(room.saturating_sub(usize::from(separator.is_some())));
+        prompt.extend(separator);
+    }
+
+    fn check(&self, n_row: usize, at: &dyn Fn() -> String) -> Result<()> {
+        let Self { max_positions, prefix_len, .. } = *self;
+        if prefix_len + n_row <= max_positions {
+            return Ok(());
+        }
+        let behind =
+            if prefix_len > 0 { format!(" behind a prefix of {prefix_len} rows") } else { String::new() };
+        Err(anyhow!(
+            "{}: {n_row} tokens{behind} need more than the model's {max_positions} positions; \
+             max_length = {} would truncate",
+            at(),
+            max_positions - prefix_len.min(max_positions)
+        ))
+    }
+}
+
+/// `FILE, line N`
+pub fn place(path: &Path, line: usize) -> String {
+    format!("{}, line {line}", path.display())
+}
+
+/// The prompts of examples with their places.
+pub fn prompts_of<'e>(path: &'e Path, examples: &'e [Example]) -> impl Iterator<Item = (&'e str, String)> {
+    examples.iter().map(move |example| (example.prompt.as_str(), place(path, example.line)))
+}
