@@ -86,8 +86,25 @@ pub struct Shapes {
 pub struct Probe {
     /// Which matrix, by its role: the same word whatever the file calls it.
     pub matrix: String,
-    /// The numbers. One that is not finite counts as 0, because JSON has no word for it.
+    /// The numbers. One that is not finite counts as 0.
+    #[serde(with = "words")]
     pub values: Vec<f32>,
+}
+
+/// A list of numbers as one string, so that an indented JSON file does not give each a line.
+mod words {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        let words: Vec<String> = values.iter().map(f32::to_string).collect();
+        serializer.serialize_str(&words.join(" "))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let words = String::deserialize(deserializer)?;
+        words.split_whitespace().map(|word| word.parse().map_err(D::Error::custom)).collect()
+    }
 }
 
 /// What comparing two fingerprints gives: the first difference in the order of the module's head.

@@ -1,4 +1,5 @@
 //! The fingerprint of a model is the same from every source, and each kind of difference is recognised as what it is.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adam;
+pub mod artefact;
 pub mod init;
 mod matmul;
 pub mod method;
