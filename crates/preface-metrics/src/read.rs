@@ -131,3 +131,74 @@ fn side_by_side(paths: &[PathBuf], n_segment: usize) -> Result<Vec<Vec<String>>,
     }
     Ok(segments)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of the given names and texts, in a folder that lives as long as the first value.
+    fn files(files: &[(&str, &str)]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = files.iter().map(|(name, text)| {
+            let path = folder.path().join(name);
+            fs_err::write(&path, text).unwrap();
+            path
+        });
+        let paths = paths.collect();
+        (folder, paths)
+    }
+
+    fn read(texts: &[(&str, &str)], n_segment: usize) -> Result<Vec<Vec<String>>, MetricError> {
+        let (_folder, paths) = files(texts);
+        read_references(&paths, n_segment).map(|file| file.references.segments().to_vec())
+    }
+
+    #[test]
+    fn one_file_has_a_reference_a_line_or_groups_of_them() {
+        let text = "a\nb\n\nc\n\n";
+        assert_eq!(read(&[("refs.txt", text)], 2).unwrap(), [vec!["a", "b"], vec!["c"]]);
+        assert_eq!(read(&[("refs.txt", "a\n\nc\n")], 3).unwrap(), [["a"], [""], ["c"]]);
+        assert_eq!(read(&[("refs.txt", "a\nb\n")], 2).unwrap(), [["a"], ["b"]]);
+        assert_eq!(
+            read(&[("refs.txt", "a (id1)\nb (id1)\nc (id2)\n")], 2).unwrap(),
+            [vec!["a", "b"], vec!["c"]]
+        );
+    }
+
+    #[test]
+    fn an_empty_line_is_no_reference_from_the_second_file_on() {
+        let segments = read(&[("ref0", "a\n\n"), ("ref1", "b\n\n"), ("ref2", "\nc\n")], 2).unwrap();
+        assert_eq!(segments, [vec!["a", "b"], vec!["", "c"]]);
+    }
+
+    #[test]
+    fn unequal_numbers_name_both_counts() {
+        let refused = read(&[("refs.txt", "a\nb\n")], 3).unwrap_err().to_string();
+        assert_eq!(refused, "3 hypotheses, but references for 2 segments");
+        let refused = read(&[("ref0", "a\nb\n"), ("ref1", "a\n")], 2).unwrap_err().to_string();
+        assert!(refused.ends_with("ref1 has 1 lines, but there are 2 hypotheses"), "{refused}");
+    }
+
+    #[test]
+    fn a_segment_without_any_reference_is_refused() {
+        let refused = read(&[("refs.txt", "a\n\n\nb\nc\n")], 3).unwrap_err().to_string();
+        assert_eq!(refused, "segment 2 (counted from 1) has no reference");
+        let records = "{\"references\":[\"a\"]}\n{\"references\":[]}\n";
+        assert!(read(&[("refs.jsonl", records)], 2).is_err());
+    }
+
+    #[test]
+    fn tables_made_for_other_inputs_are_refused() {
+        let (_folder, paths) = files(&[("out.tsv", "mr\toutput\nx\ta\ny\tb\n"), ("refs.csv", "x,a\nz,b\n")]);
+        let hypotheses = read_hypotheses(&paths[0]).unwrap();
+        let references = read_references(&paths[1..], 2).unwrap();
+        let refused = check_inputs(&paths[0], &hypotheses, &references).unwrap_err().to_string();
+        assert!(refused.ends_with("out.tsv:3: the input is `y`, but the reference's is `z`"), "{refused}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let refused = read_hypotheses(Path::new("no/such/file.txt")).unwrap_err().to_string();
+        assert!(refused.contains("no/such/file.txt"), "{refused}");
+    }
+}

@@ -21,12 +21,13 @@ fn scores(hypothesis: &str, references: &[&str]) -> Vec<(&'static str, f64)> {
     let references =
         References::new(vec![references.iter().map(|text| (*text).to_owned()).collect()]).unwrap();
     let metrics = registry::build(NAMES, &MetricOptions::default()).unwrap();
-    let score = |metric: &Box<dyn preface_metrics::Metric>| {
+    let mut scores = Vec::new();
+    for metric in &metrics {
         let scorer = metric.fit(&references).unwrap();
         let table = StatisticsTable::new(scorer.as_ref(), &[hypothesis.to_owned()], &references).unwrap();
-        (metric.name(), scorer.score(&table.total()))
-    };
-    metrics.iter().map(score).collect()
+        scores.push((metric.name(), scorer.score(&table.total())));
+    }
+    scores
 }
 
 fn assert_finite(hypothesis: &str, references: &[&str]) {

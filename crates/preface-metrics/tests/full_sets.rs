@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use preface_metrics::metric::Metric;
 use preface_metrics::prepare::Preparation;
 use preface_metrics::read::{read_hypotheses, read_lines, read_references, records};
+use preface_metrics::report::{Report, ReportOptions, System};
+use preface_metrics::slice;
 use preface_metrics::{MetricOptions, References, evaluate, registry};
 
 /// The folder of shared data, or `None` after saying that the test is skipped.
@@ -43,6 +45,41 @@ fn e2e_challenge_systems_score_as_mteval_and_its_python_twin() {
         for (score, (key, within)) in scores.iter().zip(within) {
             let want = expected[key].as_f64().unwrap();
             assert!((score.score - want).abs() <= within, "{system} {key}: {} for {want}", score.score);
+        }
+    }
+}
+
+#[test]
+fn references_between_blank_lines_score_as_e2e_metrics() {
+    let Some(data) = shared_data("references_between_blank_lines") else { return };
+    let folder = data.join("metrics/e2e");
+    let hypotheses = read_hypotheses(&folder.join("example-baseline-output.txt")).unwrap().texts;
+    let references = read_references(&[folder.join("example-devel-conc.txt")], hypotheses.len()).unwrap();
+    let scores = evaluate(&metrics("e2e-bleu,e2e-nist"), &hypotheses, &references.references).unwrap();
+    assert_eq!(format!("{:.4} {:.4}", scores[0].score, scores[1].score), "0.7203 7.7889");
+}
+
+#[test]
+fn webnlg_slices_by_seen_and_unseen_categories() {
+    let Some(data) = shared_data("webnlg_slices") else { return };
+    let path = data.join("webnlg/test.jsonl");
+    let slices = slice::webnlg(&records::read_field(&path, "category").unwrap());
+    let sizes: Vec<_> = slices.iter().map(|slice| (slice.name.as_str(), slice.segments.len())).collect();
+    assert_eq!(sizes, [("seen", 971), ("unseen", 891)]);
+    // Every reference as hypothesis among its siblings: a slice is the score of its segments alone.
+    let references = References::new(records::read_references(&path).unwrap()).unwrap();
+    let first = references.segments().iter().map(|segment| segment[0].clone()).collect();
+    let system = System { name: "first".into(), hypotheses: first };
+    let options = ReportOptions { slices: slices.clone(), ..ReportOptions::default() };
+    let report = Report::new(&metrics("bleu,rouge"), &[system], &references, &options).unwrap();
+    assert_eq!(report.rows.len(), 3);
+    for (row, slice) in report.rows[1..].iter().zip(&slices) {
+        let pick = |at: &usize| references.segments()[*at].clone();
+        let subset = References::new(slice.segments.iter().map(pick).collect()).unwrap();
+        let hypotheses: Vec<String> = subset.segments().iter().map(|segment| segment[0].clone()).collect();
+        let alone = evaluate(&metrics("bleu,rouge"), &hypotheses, &subset).unwrap();
+        for (sliced, alone) in row.scores.iter().zip(&alone) {
+            assert!((sliced.score.score - alone.score).abs() < 1e-9, "{} {}", slice.name, alone.name);
         }
     }
 }

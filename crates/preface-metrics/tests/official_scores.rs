@@ -137,10 +137,25 @@ fn stems_equal_nltks() {
 }
 
 #[test]
+fn characters_of_the_data_sets_become_ascii_as_by_unidecode() {
+    let texts = json("ascii.json");
+    let texts = texts.as_object().unwrap();
+    assert!(texts.len() > 200);
+    for (character, ascii) in texts {
+        assert_eq!(
+            preface_metrics::prepare::unidecode::to_ascii(character),
+            ascii.as_str().unwrap(),
+            "{character}"
+        );
+    }
+}
+
+#[test]
 fn resampling_gives_sacrebleus_intervals_and_p_values() {
     let segments = segments("e2e.jsonl");
     let references = References::new(segments.references).unwrap();
-    let mixed = |at: usize| if at.is_multiple_of(5) { &segments.others[at] } else { &segments.hypotheses[at] };
+    let mixed =
+        |at: usize| if at.is_multiple_of(5) { &segments.others[at] } else { &segments.hypotheses[at] };
     let mixed: Vec<String> = (0..segments.others.len()).map(|at| mixed(at).clone()).collect();
     for entry in json("resampling.json").as_array().unwrap() {
         let metrics = registry::build(entry["metric"].as_str().unwrap(), &MetricOptions::default()).unwrap();

@@ -12,6 +12,8 @@
 //! Smoothing decides what an order without a match counts (Chen and Cherry, 2014, methods 1 to 3). Without smoothing
 //! it counts ln 0, which sacreBLEU writes as -9999999999.
 
+use std::str::FromStr;
+
 use crate::ngram::{BLEU_ORDER, NgramMatches, closest_length};
 use crate::text::{split_python, trim_end_python};
 use crate::tokenizer::{char, intl, mteval13a};
@@ -46,6 +48,53 @@ pub enum Smoothing {
     AddK(f64),
     /// Nothing: the score is 0.
     None,
+}
+
+impl FromStr for BleuTokenizer {
+    type Err = MetricError;
+
+    /// sacreBLEU's names: `13a`, `none`, `intl`, `char`.
+    fn from_str(name: &str) -> Result<Self, MetricError> {
+        let all = [Self::V13a, Self::None, Self::International, Self::Char];
+        all.into_iter().find(|tokenizer| tokenizer.name() == name).ok_or_else(|| {
+            MetricError::Options(format!("unknown tokenizer `{name}`: expected 13a, none, intl or char"))
+        })
+    }
+}
+
+impl BleuTokenizer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::V13a => "13a",
+            Self::None => "none",
+            Self::International => "intl",
+            Self::Char => "char",
+        }
+    }
+}
+
+impl FromStr for Smoothing {
+    type Err = MetricError;
+
+    /// sacreBLEU's names `exp`, `floor`, `add-k`, `none`; `floor=0.05` and `add-k=2` set a value other than its default.
+    fn from_str(text: &str) -> Result<Self, MetricError> {
+        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        let number = |default: f64| match value {
+            None => Some(default),
+            Some(value) => value.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0),
+        };
+        let smoothing = match (name, value) {
+            ("exp", None) => Some(Self::Exp),
+            ("none", None) => Some(Self::None),
+            ("floor", _) => number(0.1).map(Self::Floor),
+            ("add-k", _) => number(1.0).map(Self::AddK),
+            _ => None,
+        };
+        smoothing.ok_or_else(|| {
+            let expected = "exp, floor, floor=VALUE, add-k, add-k=VALUE or none, with a VALUE above 0";
+            MetricError::Options(format!("unknown smoothing `{text}`: expected {expected}"))
+        })
+    }
 }
 
 /// Settings of BLEU; the default is sacreBLEU's.
@@ -164,16 +213,10 @@ impl Metric for Bleu {
     }
 
     fn signature(&self) -> Signature {
-        let tokenizer = match self.tokenizer {
-            BleuTokenizer::V13a => "13a",
-            BleuTokenizer::None => "none",
-            BleuTokenizer::International => "intl",
-            BleuTokenizer::Char => "char",
-        };
         Signature::new()
             .with("case", if self.lowercase { "lc" } else { "mixed" })
             .with("eff", if self.effective_order { "yes" } else { "no" })
-            .with("tok", tokenizer)
+            .with("tok", self.tokenizer.name())
             .with("smooth", self.smoothing_signature())
     }
 
@@ -193,5 +236,26 @@ impl Scorer for Bleu {
     fn score(&self, statistics: &[f64]) -> f64 {
         let (sys_len, ref_len, correct, total) = bleu_counts(statistics);
         self.score_of_counts(sys_len, ref_len, correct, total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_sacrebleu_choose_tokenizer_and_smoothing() {
+        assert_eq!("intl".parse::<BleuTokenizer>().unwrap(), BleuTokenizer::International);
+        assert_eq!("floor".parse::<Smoothing>().unwrap(), Smoothing::Floor(0.1));
+        assert_eq!("add-k=2".parse::<Smoothing>().unwrap(), Smoothing::AddK(2.0));
+        for wrong in ["", "exp=1", "floor=", "floor=-1", "floor=nan", "add"] {
+            assert!(wrong.parse::<Smoothing>().is_err(), "{wrong}");
+        }
+        assert!("14a".parse::<BleuTokenizer>().is_err());
+    }
+
+    #[test]
+    fn an_empty_hypothesis_scores_nothing() {
+        assert_eq!(Bleu::default().score(&Bleu::default().statistics("", &["a".into()])), 0.0);
     }
 }

@@ -1,16 +1,16 @@
 """Expected scores of the official tools, on excerpts of real sets, on degenerate and on random text.
 
-Made with: sacrebleu 2.6.0, rouge-score 0.1.2, nltk 3.10.4, numpy 2.4.6, regex 2026.11.15, gem_metrics_fork 0.1.dev0
+Made with: sacrebleu 2.6.0, rouge-score 0.1.2, nltk 3.10.4, numpy 2.4.6, regex 2026.11.15, Unidecode 1.4.0, gem_metrics_fork 0.1.dev0
 (PyPI; its impl/pymteval.py is the Python twin of mteval in e2e-metrics), Python 3.11, Perl 5.36.
 
 Usage: make.py SHARED_DATA PERL_FOLDER
-  SHARED_DATA   folder with metrics/e2e and metrics/dart (system outputs and references)
+  SHARED_DATA   folder with metrics/e2e and metrics/dart (system outputs and references) and the data sets
   PERL_FOLDER   holds multi-bleu.perl (Moses; its last printf with more digits) and mteval_core.pl, a reader of
                 tab-separated lines (hypothesis, references) round the subroutines tokenization, compute_ngram_info,
                 score_segment, bleu_score and nist_score of e2e-metrics' mteval-v13a-sig.pl, which itself reads SGML.
                 Neither is part of this repository.
 
-Writes *.jsonl (segments), *.scores.json, resampling.json and stems.json beside itself. NOTICE.md has the licences.
+Writes *.jsonl (segments), *.scores.json, resampling.json, stems.json and ascii.json beside itself. NOTICE.md has the licences.
 """
 
 import csv
@@ -29,6 +29,7 @@ from nltk.stem.porter import PorterStemmer
 from rouge_score import rouge_scorer, tokenize
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
+from unidecode import unidecode
 
 HERE = Path(__file__).parent
 DATA, PERL = Path(sys.argv[1]), Path(sys.argv[2])
@@ -271,6 +272,19 @@ def stems():
     (HERE / "stems.json").write_text(json.dumps({w: stem(w) for w in sorted({*real, *made})}, indent=0) + "\n")
 
 
+def ascii_texts():
+    """All characters beyond ASCII that the data sets hold, as Unidecode 1.4.0 writes them."""
+    found = set()
+    for path in sorted(DATA.glob("**/*")):
+        if path.suffix == ".jsonl":
+            for line in open(path, encoding="utf-8"):
+                found.update(json.dumps(json.loads(line), ensure_ascii=False))
+        elif path.suffix in [".txt", ".csv", ".tsv"]:
+            found.update(path.read_text(encoding="utf-8"))
+    texts = {c: unidecode(c) for c in sorted(found) if ord(c) > 127}
+    (HERE / "ascii.json").write_text(json.dumps(texts, indent=0, ensure_ascii=False) + "\n")
+
+
 logging.getLogger("sacrebleu").setLevel(logging.ERROR)
 e2e = e2e_excerpt()
 write_set("e2e", e2e)
@@ -280,3 +294,4 @@ write_set("random", random_segments(20261124))
 write_set("long", long_segments(7))
 resampling(e2e)
 stems()
+ascii_texts()
