@@ -10,7 +10,7 @@
 //! ```
 //!
 //! beta is chosen so that the penalty is 1/2 at r = 2/3. The text is tokenized as by
-//! [`mteval13a`](crate::tokenizer::mteval13a), with ASCII letters lower-cased. Perl takes the token `0` for nothing, so
+//! [`mteval13a`], with ASCII letters lower-cased. Perl takes the token `0` for nothing, so
 //! the info of an n-gram whose first n-1 tokens are a lone `0` is that of a single token; so it is here.
 //! The [Python twin](super::e2e) differs in all corners.
 

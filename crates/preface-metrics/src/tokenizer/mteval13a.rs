@@ -14,7 +14,7 @@
 
 use std::borrow::Cow;
 
-/// Puts blanks between the tokens of the line; [`split_python`](crate::text) gives the tokens.
+/// Puts blanks between the tokens of the line; split at white space it gives the tokens.
 pub fn separate(line: &str) -> String {
     let mut line = Cow::Borrowed(line);
     for (from, to) in [("<skipped>", ""), ("-\n", ""), ("\n", " ")] {
