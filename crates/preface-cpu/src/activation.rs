@@ -8,8 +8,20 @@ use crate::simd::{Simd, combine, gelu_slope, gelu_value, map, sigmoid};
 #[inline(always)]
 pub fn activate<S: Simd>(simd: S, function: Function, x: &[f32], out: &mut [f32]) {
     match function {
-        Function::Silu => map(simd, x, out, |x| simd.mul(x, sigmoid(simd, x))),
-        Function::GeluTanh => map(simd, x, out, |x| gelu_value(simd, x)),
+        Function::Silu => map(
+            simd,
+            x,
+            out,
+            #[inline(always)]
+            |x| simd.mul(x, sigmoid(simd, x)),
+        ),
+        Function::GeluTanh => map(
+            simd,
+            x,
+            out,
+            #[inline(always)]
+            |x| gelu_value(simd, x),
+        ),
     }
 }
 
@@ -18,9 +30,23 @@ pub fn activate<S: Simd>(simd: S, function: Function, x: &[f32], out: &mut [f32]
 pub fn gate<S: Simd>(simd: S, function: Function, gate: &[f32], up: &[f32], out: &mut [f32]) {
     match function {
         Function::Silu => {
-            combine(simd, gate, up, out, |gate, up| simd.mul(simd.mul(gate, sigmoid(simd, gate)), up));
+            combine(
+                simd,
+                gate,
+                up,
+                out,
+                #[inline(always)]
+                |gate, up| simd.mul(simd.mul(gate, sigmoid(simd, gate)), up),
+            );
         }
-        Function::GeluTanh => combine(simd, gate, up, out, |gate, up| simd.mul(gelu_value(simd, gate), up)),
+        Function::GeluTanh => combine(
+            simd,
+            gate,
+            up,
+            out,
+            #[inline(always)]
+            |gate, up| simd.mul(gelu_value(simd, gate), up),
+        ),
     }
 }
 
@@ -28,8 +54,22 @@ pub fn gate<S: Simd>(simd: S, function: Function, gate: &[f32], up: &[f32], out:
 #[inline(always)]
 pub fn activate_grad<S: Simd>(simd: S, function: Function, d: &[f32], x: &[f32], out: &mut [f32]) {
     match function {
-        Function::Silu => combine(simd, d, x, out, |d, x| simd.mul(d, silu(simd, x).1)),
-        Function::GeluTanh => combine(simd, d, x, out, |d, x| simd.mul(d, gelu_slope(simd, x))),
+        Function::Silu => combine(
+            simd,
+            d,
+            x,
+            out,
+            #[inline(always)]
+            |d, x| simd.mul(d, silu(simd, x).1),
+        ),
+        Function::GeluTanh => combine(
+            simd,
+            d,
+            x,
+            out,
+            #[inline(always)]
+            |d, x| simd.mul(d, gelu_slope(simd, x)),
+        ),
     }
 }
 
@@ -42,25 +82,30 @@ pub fn gate_grad<S: Simd>(
     d_gate: &mut [f32],
     d_up: &mut [f32],
 ) {
-    let both = |gate| match function {
-        Function::Silu => silu(simd, gate),
-        Function::GeluTanh => (gelu_value(simd, gate), gelu_slope(simd, gate)),
-    };
     let n = d.len();
     assert!([gate.len(), up.len(), d_gate.len(), d_up.len()] == [n; 4]);
     let whole = n - n % S::LANES;
     for start in (0..whole).step_by(S::LANES) {
         let d = simd.load(&d[start..]);
-        let (value, slope) = both(simd.load(&gate[start..]));
+        let (value, slope) = value_and_slope(simd, function, simd.load(&gate[start..]));
         simd.store(simd.mul(simd.mul(d, simd.load(&up[start..])), slope), &mut d_gate[start..]);
         simd.store(simd.mul(d, value), &mut d_up[start..]);
     }
     if whole < n {
         let d = simd.load_part(&d[whole..], 0.0);
-        let (value, slope) = both(simd.load_part(&gate[whole..], 0.0));
+        let (value, slope) = value_and_slope(simd, function, simd.load_part(&gate[whole..], 0.0));
         let up = simd.load_part(&up[whole..], 0.0);
         simd.store_part(simd.mul(simd.mul(d, up), slope), &mut d_gate[whole..]);
         simd.store_part(simd.mul(d, value), &mut d_up[whole..]);
+    }
+}
+
+/// `f(x)` and `f'(x)`.
+#[inline(always)]
+fn value_and_slope<S: Simd>(simd: S, function: Function, x: S::F32) -> (S::F32, S::F32) {
+    match function {
+        Function::Silu => silu(simd, x),
+        Function::GeluTanh => (gelu_value(simd, x), gelu_slope(simd, x)),
     }
 }
 

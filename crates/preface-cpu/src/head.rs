@@ -10,14 +10,16 @@
 
 use std::ops::Range;
 
+use half::bf16;
 use preface_backend::{Direction, Head, RowTarget};
 
 use crate::CpuBackend;
+use crate::linear::in_words;
 use crate::product::{Factors, memory, product};
 use crate::rows::RowKernel;
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, Simd, exp_sum, largest, sum2, update};
-use crate::storage::{CpuRows, Element, SharedRows, View};
+use crate::simd::{Kernel, Simd, exp_sum, largest, narrow, sum2, update};
+use crate::storage::{CpuRows, Element, SharedRows, Values, View};
 
 /// Parts of the vocabulary. Fixed, so that sums are the same for any number of threads.
 const N_PART: usize = 16;
@@ -45,6 +47,8 @@ pub fn loss(
     if let Some(d_x) = &d_x {
         assert_eq!((d_x.n_row, d_x.width), (n_row, width), "head_loss: shape of d_x");
     }
+    let words = in_words(backend, x, head.weight);
+    let x = words.as_ref().unwrap_or(x);
     let smoothed = targets.iter().any(|target| target.uniform != 0.0);
     let weight_mean = (smoothed && d_x.is_some()).then(|| mean_row(backend, head));
     let (loss, d_x) = (loss.share(), d_x.map(CpuRows::share));
@@ -127,48 +131,85 @@ impl Kernel for Part<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (head, targets, rows, width) = (self.head, self.targets, self.rows.clone(), self.x.width);
+        let (head, targets, rows, width) =
+            (self.head, self.targets, self.rows.clone(), self.head.weight.n_in);
         let n = rows.len();
         let tokens = tokens(self.part, head.weight.n_out);
         let logit_factors = [Factors {
             x: self.x.view(),
-            x_stride: width,
+            x_stride: self.x.width,
             weight: head.weight,
             direction: Direction::Plain,
             depth: 0..width,
         }];
-        let n_logit_memory = memory(&logit_factors, n, BLOCK);
-        let n_sum_memory = memory(&sum_factors(head, 0..BLOCK, &[]), n, width);
-        let sizes = [n_logit_memory.max(n_sum_memory), n * BLOCK, n * width, n * Statistics::LEN];
+        let in_bf16 = matches!(head.weight.values, Values::Bf16(_));
+        let n_exponential = if in_bf16 { n * BLOCK / 2 } else { n * BLOCK };
+        let n_memory = memory(&logit_factors, 1, BLOCK).max(memory(
+            &sum_factors(head, 0..BLOCK, View::F32(&[])),
+            1,
+            width,
+        ));
+        let sizes = [n_memory, n_exponential, n * width, n * Statistics::LEN];
         let [memory, exponentials, sums, kept] = self.scratch.floats(sizes);
         sums.fill(0.0);
         kept.as_chunks_mut().0.fill(Statistics::START.array());
         for start in tokens.clone().step_by(BLOCK) {
             let block = start..(start + BLOCK).min(tokens.end);
-            product(simd, &logit_factors, rows.clone(), &[block.clone()], memory, |first, tile| {
-                for (i, logits) in tile.chunks_exact_mut(block.len()).enumerate() {
-                    let row = first + i - rows.start;
-                    let sum = &mut sums[row * width..(row + 1) * width];
-                    let kept = &mut kept.as_chunks_mut().0[row];
-                    let mut statistics = Statistics::from_array(*kept);
-                    take_up(simd, head, &targets[first + i], &block, logits, &mut statistics, sum);
-                    *kept = statistics.array();
-                    exponentials[row * BLOCK..][..block.len()].copy_from_slice(logits);
-                }
-            });
-            if self.sums.is_some() {
-                product(
-                    simd,
-                    &sum_factors(head, block, exponentials),
-                    0..n,
-                    &[0..width],
-                    memory,
-                    |first, tile| {
-                        let sums = &mut sums[first * width..][..tile.len()];
-                        update(simd, sums, tile, |sum, product| simd.add(sum, product));
-                    },
-                );
+            product(
+                simd,
+                &logit_factors,
+                rows.clone(),
+                std::slice::from_ref(&block),
+                memory,
+                #[inline(always)]
+                |first, tile| {
+                    for (i, logits) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
+                        let row = first + i - rows.start;
+                        let logits = &mut logits[..block.len()];
+                        let sum = &mut sums[row * width..(row + 1) * width];
+                        let kept = &mut kept.as_chunks_mut().0[row];
+                        let mut statistics = Statistics::from_array(*kept);
+                        take_up(simd, head, &targets[first + i], &block, logits, &mut statistics, sum);
+                        *kept = statistics.array();
+                        if in_bf16 {
+                            let row = &mut bytemuck::cast_slice_mut(exponentials)[row * BLOCK..][..BLOCK];
+                            let (used, unused) = row.split_at_mut(block.len());
+                            narrow(simd, logits, used);
+                            // The second half of the last word.
+                            unused.iter_mut().take(1).for_each(|value| *value = bf16::ZERO);
+                        } else {
+                            exponentials[row * BLOCK..][..block.len()].copy_from_slice(logits);
+                        }
+                    }
+                },
+            );
+            if self.sums.is_none() {
+                continue;
             }
+            let exponentials = match in_bf16 {
+                true => View::Bf16(bytemuck::cast_slice(exponentials)),
+                false => View::F32(exponentials),
+            };
+            product(
+                simd,
+                &sum_factors(head, block, exponentials),
+                0..n,
+                std::slice::from_ref(&(0..width)),
+                memory,
+                #[inline(always)]
+                |first, tile| {
+                    let sums = sums[first * width..].chunks_exact_mut(width);
+                    for (sum, tile) in sums.zip(tile.sums.chunks_exact(tile.stride)) {
+                        update(
+                            simd,
+                            sum,
+                            &tile[..width],
+                            #[inline(always)]
+                            |sum, product| simd.add(sum, product),
+                        );
+                    }
+                },
+            );
         }
         for (row, kept) in kept.as_chunks::<{ Statistics::LEN }>().0.iter().enumerate() {
             // SAFETY: each part has rows of its own, and this loop uses one at a time.
@@ -183,14 +224,9 @@ impl Kernel for Part<'_> {
 }
 
 /// The second product of a block: exponentials with the block's rows of the weight.
-fn sum_factors<'a>(head: &CpuHead<'a>, block: Range<usize>, exponentials: &'a [f32]) -> [Factors<'a>; 1] {
-    [Factors {
-        x: View::F32(exponentials),
-        x_stride: BLOCK,
-        weight: head.weight,
-        direction: Direction::Transposed,
-        depth: block,
-    }]
+fn sum_factors<'a>(head: &CpuHead<'a>, block: Range<usize>, exponentials: View<'a>) -> [Factors<'a>; 1] {
+    let (weight, direction) = (head.weight, Direction::Transposed);
+    [Factors { x: exponentials, x_stride: BLOCK, weight, direction, depth: block }]
 }
 
 /// Turns the products of one row and block into exponentials and takes up their statistics.
@@ -208,7 +244,13 @@ fn take_up<S: Simd>(
         scale(simd, logits, head.scale);
     }
     if let Some(bias) = head.bias {
-        update(simd, logits, &bias.0[block.clone()], |logit, bias| simd.add(logit, bias));
+        update(
+            simd,
+            logits,
+            &bias.0[block.clone()],
+            #[inline(always)]
+            |logit, bias| simd.add(logit, bias),
+        );
     }
     for aimed in &target.tokens {
         let token = aimed.token as usize;
@@ -217,7 +259,13 @@ fn take_up<S: Simd>(
         }
     }
     if target.uniform != 0.0 {
-        statistics.total += sum2(simd, logits, logits, |logit, _| logit);
+        statistics.total += sum2(
+            simd,
+            logits,
+            logits,
+            #[inline(always)]
+            |logit, _| logit,
+        );
     }
     let most = largest(simd, logits);
     if most > statistics.reference + SLACK {
@@ -283,16 +331,34 @@ impl RowKernel for Combine<'_> {
         for (part, factor) in factors.into_iter().enumerate() {
             let sums = self.sums.row(part * self.n + row).floats(simd, wide);
             let factor = simd.splat(mass * factor / sum);
-            update(simd, gradient, sums, |d, sum| simd.mul_add(sum, factor, d));
+            update(
+                simd,
+                gradient,
+                sums,
+                #[inline(always)]
+                |d, sum| simd.mul_add(sum, factor, d),
+            );
         }
         for token in &target.tokens {
             let row = self.head.weight.part(token.token as usize, 0..width).floats(simd, wide);
             let minus = simd.splat(-token.weight);
-            update(simd, gradient, row, |d, weight| simd.mul_add(weight, minus, d));
+            update(
+                simd,
+                gradient,
+                row,
+                #[inline(always)]
+                |d, weight| simd.mul_add(weight, minus, d),
+            );
         }
         if let (Some(mean), true) = (self.weight_mean, target.uniform != 0.0) {
             let minus = simd.splat(-target.uniform);
-            update(simd, gradient, mean, |d, mean| simd.mul_add(mean, minus, d));
+            update(
+                simd,
+                gradient,
+                mean,
+                #[inline(always)]
+                |d, mean| simd.mul_add(mean, minus, d),
+            );
         }
         if self.head.scale != 1.0 {
             scale(simd, gradient, self.head.scale);
@@ -333,7 +399,13 @@ impl Kernel for SumRows<'_> {
         sum.fill(0.0);
         for token in tokens(self.part, self.head.weight.n_out) {
             let row = self.head.weight.part(token, 0..sum.len()).floats(simd, wide);
-            update(simd, sum, row, |sum, row| simd.add(sum, row));
+            update(
+                simd,
+                sum,
+                row,
+                #[inline(always)]
+                |sum, row| simd.add(sum, row),
+            );
         }
         // SAFETY: each part has a row of its own.
         unsafe { self.sums.part(self.part, 0..sum.len()) }.write(simd, sum);

@@ -1,5 +1,5 @@
-//! Products with their epilogues. A task computes some columns of the result for some rows and finishes them while
-//! they are in the cache.
+//! Products with their epilogues. A task computes some columns of the result for some rows, and finishes each tile of
+//! sums while it is in the first-level cache.
 
 use std::ops::Range;
 
@@ -7,14 +7,13 @@ use preface_backend::{Activation, Direction, Epilogue, Term};
 
 use crate::CpuBackend;
 use crate::activation::{activate, activate_grad, gate, gate_grad};
-use crate::product::{Factors, memory, product};
+use crate::product::{COLUMNS, Factors, memory, product};
+use crate::rows::RowKernel;
 use crate::simd::{Kernel, Simd, update};
-use crate::storage::{CpuRows, SharedRows};
+use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, Values};
 
-/// Columns of the result that one task computes.
-const BLOCK_COLUMNS: usize = 192;
-/// Rows of the result that one task computes, at most.
-const BLOCK_ROWS: usize = 768;
+/// Rows for which packing a panel of the weight pays: a task has at least so many if there are enough.
+const LEAST_ROWS: usize = 64;
 
 pub fn linear(
     backend: &CpuBackend,
@@ -34,11 +33,15 @@ pub fn linear(
     }
     let tail = Tail::new(epilogue, n_row, product_width);
     assert_eq!((out.n_row, out.width), (n_row, tail.out_width(product_width)), "linear: shape of out");
+    let converted: Vec<Option<CpuRows>> =
+        terms.iter().map(|term| in_words(backend, term.x, term.weight)).collect();
     let factors: Vec<Factors<'_>> = terms
         .iter()
-        .map(|term| Factors {
-            x: term.x.view(),
-            x_stride: term.x.width,
+        .zip(&converted)
+        .map(|(term, converted)| (term, converted.as_ref().unwrap_or(term.x)))
+        .map(|(term, x)| Factors {
+            x: x.view(),
+            x_stride: x.width,
             weight: term.weight,
             direction: term.direction,
             depth: 0..term.x.width,
@@ -46,13 +49,15 @@ pub fn linear(
         .collect();
     // A gate's two halves are computed side by side.
     let width = product_width / tail.n_piece();
-    let (n_block, n_part) = (width.div_ceil(BLOCK_COLUMNS), n_row.div_ceil(BLOCK_ROWS));
+    let n_block = width.div_ceil(COLUMNS);
+    // Rows are divided only where the columns give too few tasks for the threads: each part packs the panel again.
+    let n_part = (2 * backend.pool.threads()).div_ceil(n_block).min(n_row.div_ceil(LEAST_ROWS));
     let out = out.share();
     backend.pool.run(n_block * n_part, |task, scratch| {
         let (block, part) = (task % n_block, task / n_block);
-        let columns = block * BLOCK_COLUMNS..((block + 1) * BLOCK_COLUMNS).min(width);
+        let columns = block * COLUMNS..((block + 1) * COLUMNS).min(width);
         let rows = n_row * part / n_part..n_row * (part + 1) / n_part;
-        let n_memory = memory(&factors, rows.len(), columns.len() * tail.n_piece());
+        let n_memory = memory(&factors, tail.n_piece(), columns.len());
         let [memory, wide] = scratch.floats([n_memory, 4 * columns.len()]);
         backend.tier.run(Block {
             factors: &factors,
@@ -65,6 +70,36 @@ pub fn linear(
             wide,
         });
     });
+}
+
+/// A copy of `x` stored as the weight is, in rows of whole words, if `x` itself is not.
+pub fn in_words(backend: &CpuBackend, x: &CpuRows, weight: &CpuWeight) -> Option<CpuRows> {
+    let (element, multiple) = match weight.values {
+        Values::F32(_) => (Element::F32, 1),
+        Values::Bf16(_) => (Element::Bf16, 2),
+    };
+    if x.element == element && x.width.is_multiple_of(multiple) {
+        return None;
+    }
+    let mut words = CpuRows::new(&backend.buffers, x.n_row, x.width.next_multiple_of(multiple), element);
+    let width = words.width;
+    backend.for_rows(x.n_row, width, 0, &Convert { x, words: words.share() });
+    Some(words)
+}
+
+struct Convert<'a> {
+    x: &'a CpuRows,
+    words: SharedRows<'a>,
+}
+
+impl RowKernel for Convert<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, row: usize, _: &mut [f32]) {
+        let width = self.x.width;
+        // SAFETY (of both): `for_rows` hands out each row once, and the parts are apart.
+        unsafe { self.words.part(row, 0..width) }.copy(simd, self.x.row(row));
+        unsafe { self.words.part(row, width..self.words.width()) }.zero();
+    }
 }
 
 /// An epilogue over shared rows.
@@ -145,11 +180,22 @@ impl Kernel for Block<'_> {
         let pieces = [columns.clone(), second];
         let n_piece = tail.n_piece();
         let finish = Finish { tail, width, out };
-        product(simd, factors, rows, &pieces[..n_piece], memory, |first_row, tile| {
-            for (i, sums) in tile.chunks_exact_mut(n_piece * columns.len()).enumerate() {
-                finish.row(simd, first_row + i, columns.clone(), sums, wide);
-            }
-        });
+        product(
+            simd,
+            factors,
+            rows,
+            &pieces[..n_piece],
+            memory,
+            #[inline(always)]
+            |first_row, tile| {
+                for (i, sums) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
+                    let (first, second) = sums.split_at_mut(tile.piece);
+                    let second = if n_piece == 2 { &mut second[..columns.len()] } else { &mut [] };
+                    let sums = [&mut first[..columns.len()], second];
+                    finish.row(simd, first_row + i, columns.clone(), sums, wide);
+                }
+            },
+        );
     }
 }
 
@@ -162,8 +208,16 @@ struct Finish<'a> {
 
 impl Finish<'_> {
     #[inline(always)]
-    fn row<S: Simd>(&self, simd: S, row: usize, columns: Range<usize>, sums: &mut [f32], wide: &mut [f32]) {
+    fn row<S: Simd>(
+        &self,
+        simd: S,
+        row: usize,
+        columns: Range<usize>,
+        sums: [&mut [f32]; 2],
+        wide: &mut [f32],
+    ) {
         let n = columns.len();
+        let [sums, up] = sums;
         let second = self.width + columns.start..self.width + columns.end;
         let write = |columns: Range<usize>, values: &[f32]| {
             // SAFETY: blocks of different tasks share no element, a row of a block is finished once, and the part is
@@ -184,8 +238,7 @@ impl Finish<'_> {
                 write(columns, sums);
             }
             Tail::Activate { activation, bias, keep } => {
-                let (first, up) = sums.split_at_mut(n);
-                let pieces = [(columns.clone(), &mut *first), (second, &mut *up)];
+                let pieces = [(columns.clone(), &mut *sums), (second, &mut *up)];
                 for (columns, sums) in pieces.into_iter().take(self.tail.n_piece()) {
                     if let Some(bias) = bias {
                         add(simd, sums, &bias[columns.clone()]);
@@ -197,9 +250,9 @@ impl Finish<'_> {
                 }
                 let wide = &mut wide[..n];
                 if activation.gated {
-                    gate(simd, activation.function, first, up, wide);
+                    gate(simd, activation.function, sums, up, wide);
                 } else {
-                    activate(simd, activation.function, first, wide);
+                    activate(simd, activation.function, sums, wide);
                 }
                 write(columns, wide);
             }
@@ -221,7 +274,13 @@ impl Finish<'_> {
 
 #[inline(always)]
 fn add<S: Simd>(simd: S, sums: &mut [f32], values: &[f32]) {
-    update(simd, sums, values, |sum, value| simd.add(sum, value));
+    update(
+        simd,
+        sums,
+        values,
+        #[inline(always)]
+        |sum, value| simd.add(sum, value),
+    );
 }
 
 fn quarters(wide: &mut [f32], n: usize) -> [&mut [f32]; 4] {

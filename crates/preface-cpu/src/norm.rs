@@ -40,14 +40,26 @@ fn statistics<S: Simd>(simd: S, norm: &CpuNorm, x: &[f32]) -> (f32, f32) {
     let (mean, square) = match norm.kind {
         NormKind::Rms => (0.0, dot(simd, x, x)),
         NormKind::Layer => {
-            let mean = sum2(simd, x, x, |x, _| x) / width;
+            let mean = sum2(
+                simd,
+                x,
+                x,
+                #[inline(always)]
+                |x, _| x,
+            ) / width;
             // Lanes beyond the row's end would count as `-mean`, so the row is cut at a whole vector.
             let (whole, rest) = x.split_at(x.len() - x.len() % S::LANES);
             let center = simd.splat(mean);
-            let square = sum2(simd, whole, whole, |x, _| {
-                let difference = simd.sub(x, center);
-                simd.mul(difference, difference)
-            });
+            let square = sum2(
+                simd,
+                whole,
+                whole,
+                #[inline(always)]
+                |x, _| {
+                    let difference = simd.sub(x, center);
+                    simd.mul(difference, difference)
+                },
+            );
             (mean, square + rest.iter().map(|x| (x - mean).powi(2)).sum::<f32>())
         }
     };
@@ -67,11 +79,22 @@ impl RowKernel for Forward<'_> {
         let x = self.x.row(row).floats(simd, wide);
         let (mean, reciprocal) = statistics(simd, self.norm, x);
         let (mean, reciprocal) = (simd.splat(mean), simd.splat(reciprocal));
-        combine(simd, x, &self.norm.weight.0, result, |x, weight| {
-            simd.mul(simd.mul(simd.sub(x, mean), reciprocal), weight)
-        });
+        combine(
+            simd,
+            x,
+            &self.norm.weight.0,
+            result,
+            #[inline(always)]
+            |x, weight| simd.mul(simd.mul(simd.sub(x, mean), reciprocal), weight),
+        );
         if let Some(bias) = &self.norm.bias {
-            update(simd, result, &bias.0, |out, bias| simd.add(out, bias));
+            update(
+                simd,
+                result,
+                &bias.0,
+                #[inline(always)]
+                |out, bias| simd.add(out, bias),
+            );
         }
         // SAFETY: `for_rows` hands out each row once.
         unsafe { self.out.part(row, 0..self.x.width) }.write(simd, result);
@@ -95,23 +118,62 @@ impl RowKernel for Backward<'_> {
         let x = self.x.row(row).floats(simd, x_wide);
         let d_out = self.d_out.row(row).floats(simd, d_wide);
         let (mean, reciprocal) = statistics(simd, self.norm, x);
-        combine(simd, d_out, &self.norm.weight.0, g, |d, weight| simd.mul(d, weight));
+        combine(
+            simd,
+            d_out,
+            &self.norm.weight.0,
+            g,
+            #[inline(always)]
+            |d, weight| simd.mul(d, weight),
+        );
         let g: &[f32] = g;
         let g_mean = match self.norm.kind {
             NormKind::Rms => 0.0,
-            NormKind::Layer => sum2(simd, g, g, |g, _| g) / n as f32,
+            NormKind::Layer => {
+                sum2(
+                    simd,
+                    g,
+                    g,
+                    #[inline(always)]
+                    |g, _| g,
+                ) / n as f32
+            }
         };
         // mean(g n): zeros of `g` beyond the row's end hide what `x - mean` is there.
         let center = simd.splat(mean);
-        let along = sum2(simd, g, x, |g, x| simd.mul(g, simd.sub(x, center))) * reciprocal / n as f32;
+        let along = sum2(
+            simd,
+            g,
+            x,
+            #[inline(always)]
+            |g, x| simd.mul(g, simd.sub(x, center)),
+        ) * reciprocal
+            / n as f32;
         // d_x += reciprocal g + factor (x - mean) - reciprocal g_mean
         let (r, offset) = (simd.splat(reciprocal), simd.splat(-reciprocal * g_mean));
         let factor = simd.splat(-along * reciprocal * reciprocal);
         // SAFETY: `for_rows` hands out each row once.
         let d_x = unsafe { self.d_x.part(row, 0..n) };
-        d_x.change(simd, sum, |d_x| {
-            update(simd, d_x, g, |d_x, g| simd.add(d_x, simd.mul_add(g, r, offset)));
-            update(simd, d_x, x, |d_x, x| simd.mul_add(simd.sub(x, center), factor, d_x));
-        });
+        d_x.change(
+            simd,
+            sum,
+            #[inline(always)]
+            |d_x| {
+                update(
+                    simd,
+                    d_x,
+                    g,
+                    #[inline(always)]
+                    |d_x, g| simd.add(d_x, simd.mul_add(g, r, offset)),
+                );
+                update(
+                    simd,
+                    d_x,
+                    x,
+                    #[inline(always)]
+                    |d_x, x| simd.mul_add(simd.sub(x, center), factor, d_x),
+                );
+            },
+        );
     }
 }

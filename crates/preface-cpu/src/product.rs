@@ -1,21 +1,33 @@
 //! Matrix products of rows and weights, the one place where they are computed.
 //!
-//! `tile[i, j] = sum over factors of sum_k x[i, k] B[k, j]`, with `B` a piece of a stored weight or of its transpose.
-//! Each element is one sum over `k` in an order that the shape alone decides, so results do not depend on how rows
-//! and columns are divided among threads.
+//! `tile[i, j] = sum over factors of sum_k x[i, k] B[k, j]`, with `B` a piece of a stored weight or of its transpose. A
+//! task packs its columns of `B` into panels in scratch memory (the weight is stored once, for both directions; packing
+//! costs a few percent of a product with hundreds of rows), then goes over its rows tile by tile and hands each tile to
+//! its caller while it is in the first-level cache: that is where bias, residual, gate and softmax happen.
+//!
+//! With at most [`THIN_ROWS`] rows, as in generation, packing would cost more than the product: rows of the weight are
+//! then used as they lie.
+//!
+//! Each element is one sum over `k` in ascending order, so a result does not depend on how rows and columns are divided.
 
 use std::ops::Range;
 
-use gemmkit::{MatMut, MatRef, Parallelism};
+use half::bf16;
 use preface_backend::Direction;
 
-use crate::simd::Simd;
-use crate::storage::{CpuWeight, View};
+use crate::simd::{ComputeTile, DotRows, Dots, Floats, Simd, Tile};
+use crate::storage::{CpuWeight, Values, View};
+
+/// Rows up to which the weight is not packed.
+const THIN_ROWS: usize = 12;
+
+/// Columns of a panel are a divisor of this on every instruction set: what tasks should be made of.
+pub const COLUMNS: usize = 48;
 
 /// One product of a sum.
 #[derive(Clone)]
 pub struct Factors<'a> {
-    /// Left factor, row-major.
+    /// Left factor: rows of whole words (32 bits), stored as the weight is.
     pub x: View<'a>,
     /// Elements from one row of `x` to the next.
     pub x_stride: usize,
@@ -23,18 +35,51 @@ pub struct Factors<'a> {
     pub weight: &'a CpuWeight,
     /// Which way it is used.
     pub direction: Direction,
-    /// The weight's features that the columns of `x` are multiplied with.
+    /// The weight's features that the columns of `x` are multiplied with. Where bf16 features are odd in number, `x` has
+    /// a zero behind its last column.
     pub depth: Range<usize>,
 }
 
-/// Floats of memory that [`product`] needs for `n_row` rows and `width` columns.
-pub fn memory(factors: &[Factors<'_>], n_row: usize, width: usize) -> usize {
-    let depth = factors.iter().map(|f| f.depth.len()).max().unwrap_or(0);
-    n_row * width + n_row * depth + width * depth
+/// Sums of some rows.
+pub struct TileRows<'a> {
+    /// Row-major, [`Self::stride`] apart.
+    pub sums: &'a mut [f32],
+    /// Where the second piece starts in a row.
+    pub piece: usize,
+    /// Sums from one row to the next.
+    pub stride: usize,
 }
 
-/// Computes the columns `pieces` of the product, side by side, for `rows`, and hands the tile to `each`:
-/// `each(first_row, tile)`, rows of the sum of all pieces' lengths.
+impl Factors<'_> {
+    /// Elements in a word.
+    fn per_word(&self) -> usize {
+        match self.weight.values {
+            Values::F32(_) => 1,
+            Values::Bf16(_) => 2,
+        }
+    }
+
+    fn words(&self) -> usize {
+        self.depth.len().div_ceil(self.per_word())
+    }
+
+    /// Whether the weight's rows can be used as they lie.
+    fn lies_in_words(&self) -> bool {
+        let aligned = |n: usize| n.is_multiple_of(self.per_word());
+        self.direction == Direction::Plain && aligned(self.weight.n_in) && aligned(self.depth.start)
+    }
+}
+
+/// Floats of memory that [`product`] needs for pieces of `width` columns.
+pub fn memory(factors: &[Factors<'_>], n_piece: usize, width: usize) -> usize {
+    // Enough for the panels of any instruction set, and for the widest tile.
+    let padded = n_piece * (width.next_multiple_of(COLUMNS) + COLUMNS);
+    let words: usize = factors.iter().map(Factors::words).sum();
+    padded * (words + THIN_ROWS)
+}
+
+/// Computes the columns `pieces` (all of one length) of the product for `rows` and hands the sums to `each`:
+/// `each(first_row, sums)`.
 #[inline(always)]
 pub fn product<S: Simd>(
     simd: S,
@@ -42,48 +87,243 @@ pub fn product<S: Simd>(
     rows: Range<usize>,
     pieces: &[Range<usize>],
     memory: &mut [f32],
-    mut each: impl FnMut(usize, &mut [f32]),
+    mut each: impl FnMut(usize, TileRows<'_>),
 ) {
-    let width: usize = pieces.iter().map(ExactSizeIterator::len).sum();
-    let (tile, memory) = memory.split_at_mut(rows.len() * width);
-    for (number, factors) in factors.iter().enumerate() {
-        let depth = factors.depth.len();
-        let (x_wide, w_wide) = memory.split_at_mut(rows.len() * depth);
-        let x = match factors.x {
-            View::F32(x) => MatRef::new(
-                &x[rows.start * factors.x_stride..],
-                rows.len(),
-                depth,
-                factors.x_stride as isize,
-                1,
-            ),
-            View::Bf16(_) => {
-                for (row, wide) in rows.clone().zip(x_wide.chunks_exact_mut(depth.max(1))) {
-                    let start = row * factors.x_stride;
-                    factors.x.slice(start..start + depth).read(simd, wide);
-                }
-                MatRef::from_row_major(x_wide, rows.len(), depth)
+    let piece = pieces[0].len().next_multiple_of(S::PANEL_COLUMNS);
+    let stride = piece * pieces.len();
+    let thin = rows.len() <= THIN_ROWS && factors.iter().all(Factors::lies_in_words);
+    let n_tile_row = if thin { rows.len() } else { S::PANEL_ROWS };
+    let (sums, panels) = memory.split_at_mut(n_tile_row * stride);
+    if thin {
+        for (number, factors) in factors.iter().enumerate() {
+            for (p, columns) in pieces.iter().enumerate() {
+                dots(
+                    simd,
+                    factors,
+                    rows.clone(),
+                    columns.clone(),
+                    &mut sums[p * piece..],
+                    stride,
+                    number > 0,
+                );
             }
-        };
-        let mut column = 0;
-        for piece in pieces {
-            let n = piece.len();
-            let (outs, inputs) = match factors.direction {
-                Direction::Plain => (piece.clone(), factors.depth.clone()),
-                Direction::Transposed => (factors.depth.clone(), piece.clone()),
-            };
-            let wide = &mut w_wide[..n * depth];
-            for (out, wide) in outs.zip(wide.chunks_exact_mut(inputs.len().max(1))) {
-                factors.weight.part(out, inputs.clone()).read(simd, wide);
+        }
+        return each(rows.start, TileRows { sums, piece, stride });
+    }
+    let mut start = 0;
+    for factors in factors {
+        for columns in pieces {
+            for first in (0..piece).step_by(S::PANEL_COLUMNS) {
+                let columns =
+                    columns.start + first..columns.end.min(columns.start + first + S::PANEL_COLUMNS);
+                let n_word = factors.words() * S::PANEL_COLUMNS;
+                pack::<S>(factors, columns, bytemuck::cast_slice_mut(&mut panels[start..start + n_word]));
+                start += n_word;
             }
-            let b = match factors.direction {
-                Direction::Plain => MatRef::from_col_major(wide, depth, n),
-                Direction::Transposed => MatRef::from_row_major(wide, depth, n),
-            };
-            let c = MatMut::new(&mut tile[column..], rows.len(), n, width as isize, 1);
-            gemmkit::gemm(1.0, x, b, if number == 0 { 0.0 } else { 1.0 }, c, Parallelism::Serial);
-            column += n;
         }
     }
-    each(rows.start, tile);
+    for first_row in rows.clone().step_by(S::PANEL_ROWS) {
+        let n_row = S::PANEL_ROWS.min(rows.end - first_row);
+        let mut start = 0;
+        for (number, factors) in factors.iter().enumerate() {
+            let left = Words::new(factors, first_row, n_row);
+            for column in (0..stride).step_by(S::PANEL_COLUMNS) {
+                let panel = &panels[start..start + factors.words() * S::PANEL_COLUMNS];
+                start += panel.len();
+                let out = &mut sums[column..(n_row - 1) * stride + column + S::PANEL_COLUMNS];
+                let tile = Tile {
+                    rows: n_row,
+                    depth: factors.words(),
+                    left: left.words,
+                    left_row: left.stride,
+                    right: panel.as_ptr().cast(),
+                    out: out.as_mut_ptr(),
+                    out_row: stride,
+                    add: number > 0,
+                };
+                // SAFETY: `Words::new` checked the rows; the panel holds `depth` times the panel's columns; `out` ends
+                // with the last row's last column.
+                unsafe {
+                    match factors.per_word() {
+                        1 => simd.enter(ComputeTile::new(Floats, tile)),
+                        _ => simd.pair_tile(tile),
+                    }
+                }
+            }
+        }
+        each(first_row, TileRows { sums: &mut sums[..n_row * stride], piece, stride });
+    }
+}
+
+/// Products with rows of the weight as they lie.
+#[inline(always)]
+fn dots<S: Simd>(
+    simd: S,
+    factors: &Factors<'_>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    out: &mut [f32],
+    out_row: usize,
+    add: bool,
+) {
+    if rows.is_empty() || columns.is_empty() {
+        return;
+    }
+    let left = Words::new(factors, rows.start, rows.len());
+    let n_in = factors.weight.n_in;
+    let first = columns.start * n_in + factors.depth.start;
+    let last = (columns.end - 1) * n_in + factors.depth.end;
+    let right: *const u32 = match &factors.weight.values {
+        Values::F32(values) => values[first..last].as_ptr().cast(),
+        Values::Bf16(values) => values[first..last].as_ptr().cast(),
+    };
+    let out = &mut out[..(rows.len() - 1) * out_row + columns.len()];
+    let dots = DotRows {
+        left: left.words,
+        left_row: left.stride,
+        n_left: rows.len(),
+        right,
+        right_row: n_in / factors.per_word(),
+        n_right: columns.len(),
+        depth: factors.words(),
+        out: out.as_mut_ptr(),
+        out_row,
+        add,
+    };
+    // SAFETY: `Words::new` checked the left rows; the right ones end at `last`, inside the weight (`lies_in_words`: depth
+    // and rows are whole words); `out` ends with the last row's last column.
+    unsafe {
+        match factors.per_word() {
+            1 => simd.enter(Dots::new(Floats, dots)),
+            _ => simd.pair_dots(dots),
+        }
+    }
+}
+
+/// Rows of a left factor as words.
+struct Words {
+    words: *const u32,
+    stride: usize,
+}
+
+impl Words {
+    /// Panics unless `n_row` rows from `first_row` hold the words of the factors' depth each.
+    fn new(factors: &Factors<'_>, first_row: usize, n_row: usize) -> Self {
+        let per_word = factors.per_word();
+        let n_element = factors.words() * per_word;
+        assert!(n_row > 0 && n_element <= factors.x_stride && factors.x_stride.is_multiple_of(per_word));
+        let first = first_row * factors.x_stride;
+        let last = first + (n_row - 1) * factors.x_stride + n_element;
+        let words = match (factors.x, per_word) {
+            (View::F32(x), 1) => x[first..last].as_ptr().cast(),
+            (View::Bf16(x), 2) => x[first..last].as_ptr().cast(),
+            _ => unreachable!("rows are stored as their weight is"),
+        };
+        Self { words, stride: factors.x_stride / per_word }
+    }
+}
+
+/// Packs columns of the right factor: word `w` of column `j` at `w * PANEL_COLUMNS + j`, zeros where there is nothing.
+#[inline(always)]
+fn pack<S: Simd>(factors: &Factors<'_>, columns: Range<usize>, panel: &mut [u32]) {
+    let (depth, n_in) = (&factors.depth, factors.weight.n_in);
+    match (&factors.weight.values, factors.direction) {
+        (Values::F32(weight), Direction::Plain) => {
+            let row =
+                |column: usize| -> &[f32] { &weight[column * n_in + depth.start..column * n_in + depth.end] };
+            pack_turned::<S>(columns, |column| bytemuck::cast_slice(row(column)), factors.words(), panel);
+        }
+        (Values::Bf16(weight), Direction::Plain) => {
+            let row = |column: usize| -> &[bf16] {
+                &weight[column * n_in + depth.start..column * n_in + depth.end]
+            };
+            let whole = depth.len() / 2;
+            let (even, odd) = panel.split_at_mut(whole * S::PANEL_COLUMNS);
+            if factors.lies_in_words() {
+                pack_turned::<S>(
+                    columns.clone(),
+                    |column| bytemuck::cast_slice(&row(column)[..2 * whole]),
+                    whole,
+                    even,
+                );
+            } else {
+                for (word, words) in even.chunks_exact_mut(S::PANEL_COLUMNS).enumerate() {
+                    words.fill(0);
+                    for (to, column) in words.iter_mut().zip(columns.clone()) {
+                        *to = pair(row(column)[2 * word], row(column)[2 * word + 1]);
+                    }
+                }
+            }
+            for (word, words) in odd.chunks_exact_mut(S::PANEL_COLUMNS).enumerate() {
+                words.fill(0);
+                for (to, column) in words.iter_mut().zip(columns.clone()) {
+                    *to = pair(row(column)[2 * (whole + word)], bf16::ZERO);
+                }
+            }
+        }
+        (Values::F32(weight), Direction::Transposed) => {
+            for (k, words) in depth.clone().zip(panel.chunks_exact_mut(S::PANEL_COLUMNS)) {
+                let (used, unused) = words.split_at_mut(columns.len());
+                used.copy_from_slice(bytemuck::cast_slice(
+                    &weight[k * n_in + columns.start..k * n_in + columns.end],
+                ));
+                unused.fill(0);
+            }
+        }
+        (Values::Bf16(weight), Direction::Transposed) => {
+            let row = |k: usize| &weight[k * n_in + columns.start..k * n_in + columns.end];
+            for (k, words) in depth.clone().step_by(2).zip(panel.chunks_exact_mut(S::PANEL_COLUMNS)) {
+                let (used, unused) = words.split_at_mut(columns.len());
+                if k + 1 < depth.end {
+                    for ((to, first), second) in used.iter_mut().zip(row(k)).zip(row(k + 1)) {
+                        *to = pair(*first, *second);
+                    }
+                } else {
+                    used.iter_mut().zip(row(k)).for_each(|(to, first)| *to = pair(*first, bf16::ZERO));
+                }
+                unused.fill(0);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pair(first: bf16, second: bf16) -> u32 {
+    u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16
+}
+
+/// Packs columns that lie as rows, block by block: a block's reads and writes stay in the first-level cache.
+#[inline(always)]
+fn pack_turned<'a, S: Simd>(
+    columns: Range<usize>,
+    row: impl Fn(usize) -> &'a [u32],
+    n_word: usize,
+    panel: &mut [u32],
+) {
+    const BLOCK: usize = 8;
+    for first_column in (0..S::PANEL_COLUMNS).step_by(BLOCK) {
+        let column = |j: usize| columns.start + first_column + j;
+        let rows: [&[u32]; BLOCK] =
+            std::array::from_fn(|j| if column(j) < columns.end { &row(column(j))[..n_word] } else { &[] });
+        let full = column(BLOCK) <= columns.end;
+        for first in (0..n_word).step_by(BLOCK) {
+            let panel = &mut panel[first * S::PANEL_COLUMNS..];
+            if full && first + BLOCK <= n_word {
+                let block: [[u32; BLOCK]; BLOCK] =
+                    rows.map(|row| row[first..first + BLOCK].try_into().expect("of the block's length"));
+                for (word, to) in panel.chunks_exact_mut(S::PANEL_COLUMNS).take(BLOCK).enumerate() {
+                    let to = &mut to[first_column..first_column + BLOCK];
+                    for (to, row) in to.iter_mut().zip(&block) {
+                        *to = row[word];
+                    }
+                }
+            } else {
+                for (word, to) in panel.chunks_exact_mut(S::PANEL_COLUMNS).take(BLOCK).enumerate() {
+                    for (to, row) in to[first_column..first_column + BLOCK].iter_mut().zip(rows) {
+                        *to = row.get(first + word).copied().unwrap_or(0);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -42,12 +42,17 @@ impl RowKernel for Rotary<'_> {
         let (cos, sin) = angles.split_at(head_dim / 2);
         // SAFETY: `for_rows` hands out each row once.
         let columns = unsafe { self.rows.part(row, first_column..first_column + n_head * head_dim) };
-        columns.change(simd, wide, |columns| {
-            for head in columns.chunks_exact_mut(head_dim) {
-                let (a, b) = head.split_at_mut(head_dim / 2);
-                turn(simd, a, b, cos, sin, self.rotation);
-            }
-        });
+        columns.change(
+            simd,
+            wide,
+            #[inline(always)]
+            |columns| {
+                for head in columns.chunks_exact_mut(head_dim) {
+                    let (a, b) = head.split_at_mut(head_dim / 2);
+                    turn(simd, a, b, cos, sin, self.rotation);
+                }
+            },
+        );
     }
 }
 

@@ -116,7 +116,20 @@ impl Kernel for ScatterAdd<'_> {
             let x = self.x.row(i).floats(simd, &mut from);
             // SAFETY: one part at a time, on one thread.
             let out = unsafe { self.out.part(row as usize, 0..width) };
-            out.change(simd, &mut to, |out| update(simd, out, x, |out, x| simd.add(out, x)));
+            out.change(
+                simd,
+                &mut to,
+                #[inline(always)]
+                |out| {
+                    update(
+                        simd,
+                        out,
+                        x,
+                        #[inline(always)]
+                        |out, x| simd.add(out, x),
+                    )
+                },
+            );
         }
     }
 }
@@ -159,12 +172,31 @@ impl RowKernel for Embed<'_> {
             Rule::Scale(1.0) => out.copy(simd, entry),
             Rule::Scale(scale) => {
                 let (entry, scale) = (entry.floats(simd, from), simd.splat(scale));
-                map(simd, entry, to, |x| simd.mul(x, scale));
+                map(
+                    simd,
+                    entry,
+                    to,
+                    #[inline(always)]
+                    |x| simd.mul(x, scale),
+                );
                 out.write(simd, to);
             }
             Rule::Add => {
                 let entry = entry.floats(simd, from);
-                out.change(simd, to, |out| update(simd, out, entry, |out, x| simd.add(out, x)));
+                out.change(
+                    simd,
+                    to,
+                    #[inline(always)]
+                    |out| {
+                        update(
+                            simd,
+                            out,
+                            entry,
+                            #[inline(always)]
+                            |out, x| simd.add(out, x),
+                        )
+                    },
+                );
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Rows and weights as they lie in memory, and views of them as kernels see them.
 
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
+use bytemuck::Pod;
 use half::bf16;
 use preface_backend::HostMatrix;
 
 use crate::buffers::{Buffer, Buffers};
-use crate::scratch::LINE_F32;
+use crate::scratch::{LINE_F32, Line};
 use crate::simd::{Simd, narrow, widen};
 
 /// How a number is stored.
@@ -36,8 +37,32 @@ pub struct CpuWeight {
 
 /// The numbers of a weight.
 pub(crate) enum Values {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
+    F32(Aligned<f32>),
+    Bf16(Aligned<bf16>),
+}
+
+/// Numbers that start at a cache line.
+pub(crate) struct Aligned<T> {
+    lines: Vec<Line>,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Pod> Aligned<T> {
+    fn collect(len: usize, values: impl Iterator<Item = T>) -> Self {
+        let mut lines: Vec<Line> = bytemuck::zeroed_vec((len * size_of::<T>()).div_ceil(size_of::<Line>()));
+        let elements: &mut [T] = bytemuck::cast_slice_mut(&mut lines);
+        elements.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        Self { lines, len, element: PhantomData }
+    }
+}
+
+impl<T: Pod> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
 }
 
 /// Numbers to be read.
@@ -157,17 +182,10 @@ impl CpuWeight {
             assert_eq!(part.values.len(), part.n_row * part.n_column, "weight: values of a part");
         }
         let n_out = parts.iter().map(|part| part.n_row).sum();
+        let all = parts.iter().flat_map(|part| &part.values).copied();
         let values = match element {
-            Element::F32 => {
-                let mut all = Vec::with_capacity(n_out * n_in);
-                parts.into_iter().for_each(|part| all.extend_from_slice(&part.values));
-                Values::F32(all)
-            }
-            Element::Bf16 => {
-                let mut all = Vec::with_capacity(n_out * n_in);
-                parts.into_iter().for_each(|part| all.extend(part.values.into_iter().map(bf16::from_f32)));
-                Values::Bf16(all)
-            }
+            Element::F32 => Values::F32(Aligned::collect(n_out * n_in, all)),
+            Element::Bf16 => Values::Bf16(Aligned::collect(n_out * n_in, all.map(bf16::from_f32))),
         };
         Self { n_out, n_in, values }
     }
@@ -175,8 +193,8 @@ impl CpuWeight {
     /// Bytes of the numbers.
     pub(crate) fn bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => size_of_val(values.as_slice()),
-            Values::Bf16(values) => size_of_val(values.as_slice()),
+            Values::F32(values) => size_of_val::<[_]>(values),
+            Values::Bf16(values) => size_of_val::<[_]>(values),
         }
     }
 

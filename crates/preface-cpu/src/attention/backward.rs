@@ -116,7 +116,13 @@ impl Kernel for Backward<'_> {
                 p[limit..].fill(0.0);
                 ds[limit..].fill(0.0);
                 let along = simd.splat(dot(simd, &p[..limit], &ds[..limit]));
-                update(simd, &mut ds[..limit], &p[..limit], |dp, p| simd.mul(p, simd.sub(dp, along)));
+                update(
+                    simd,
+                    &mut ds[..limit],
+                    &p[..limit],
+                    #[inline(always)]
+                    |dp, p| simd.mul(p, simd.sub(dp, along)),
+                );
             }
             if let Some((grads, heads)) = self.d_query {
                 for (start, block) in scores.blocks(n_row) {
@@ -130,9 +136,20 @@ impl Kernel for Backward<'_> {
                     // SAFETY: this task alone has the rows of its segment and the heads of its key head, and the loop
                     // adds to one at a time.
                     let grad = unsafe { grads.part(first + i / group, heads.columns(i % group)) };
-                    grad.change(simd, wide, |grad| {
-                        update(simd, grad, &d_query[..pad.len], |grad, d| simd.mul_add(d, scale, grad));
-                    });
+                    grad.change(
+                        simd,
+                        wide,
+                        #[inline(always)]
+                        |grad| {
+                            update(
+                                simd,
+                                grad,
+                                &d_query[..pad.len],
+                                #[inline(always)]
+                                |grad, d| simd.mul_add(d, scale, grad),
+                            );
+                        },
+                    );
                 }
             }
             if self.d_keys.is_some() {
@@ -233,7 +250,20 @@ impl Kernel for Collect<'_> {
                         // SAFETY: places overlap only where they are equal (`check_gradients`), so the columns of a
                         // key head belong to this task alone, which uses one part at a time.
                         let to = unsafe { self.grads[place.buffer].part(keys.first_row + row, to.clone()) };
-                        to.change(simd, self.wide, |to| update(simd, to, from, |to, d| simd.add(to, d)));
+                        to.change(
+                            simd,
+                            self.wide,
+                            #[inline(always)]
+                            |to| {
+                                update(
+                                    simd,
+                                    to,
+                                    from,
+                                    #[inline(always)]
+                                    |to, d| simd.add(to, d),
+                                )
+                            },
+                        );
                     }
                 }
             }

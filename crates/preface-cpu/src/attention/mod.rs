@@ -150,7 +150,7 @@ fn tile_rows(n_key: usize, group: usize) -> usize {
 /// Panics unless the call's places lie inside its matrices.
 fn check(call: &Call<'_>, out: &CpuRows) {
     let shape = call.shape;
-    assert!(shape.n_kv_head > 0 && shape.n_head % shape.n_kv_head == 0, "attention: head counts");
+    assert!(shape.n_kv_head > 0 && shape.n_head.is_multiple_of(shape.n_kv_head), "attention: head counts");
     assert_eq!(out.width, shape.query_width(), "attention: width of the queries' matrix");
     let inside = |place: Place, width| place.column + width <= call.sources[place.buffer].width;
     assert!(inside(call.query, shape.query_width()), "attention: columns of the queries");

@@ -57,7 +57,13 @@ pub fn forward<S: Simd>(
             let value = source.part(keys.first_row + j, columns.clone()).floats(simd, &mut wide[..n]);
             for (head, sums) in sums.chunks_exact_mut(pad.stride).enumerate() {
                 let probability = simd.splat(scores[head * n_key + keys.start + j]);
-                update(simd, &mut sums[..n], value, |sum, value| simd.mul_add(probability, value, sum));
+                update(
+                    simd,
+                    &mut sums[..n],
+                    value,
+                    #[inline(always)]
+                    |sum, value| simd.mul_add(probability, value, sum),
+                );
             }
         }
     }

@@ -41,7 +41,14 @@ macro_rules! intrinsics {
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE_VECTORS: usize = 2;
+    const PANEL_ROWS: usize = 6;
+    const PANEL_VECTORS: usize = 2;
     type F32 = __m256;
+
+    #[inline]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        self.run(kernel)
+    }
 
     intrinsics! {
         add(a, b) = _mm256_add_ps;
@@ -110,6 +117,21 @@ impl Simd for Avx2 {
         unsafe {
             let shifted = _mm256_slli_epi32::<23>(_mm256_castps_si256(x));
             _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_castps_si256(_mm256_set1_ps(1.0))))
+        }
+    }
+
+    #[inline(always)]
+    fn first_half(self, x: __m256) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x))) }
+    }
+
+    #[inline(always)]
+    fn second_half(self, x: __m256) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+            _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(x), upper))
         }
     }
 

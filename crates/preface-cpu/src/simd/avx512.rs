@@ -1,10 +1,12 @@
 //! AVX-512: sixteen lanes.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use half::bf16;
 
-use super::{Kernel, Simd};
+use super::tile::Words;
+use super::{ComputeTile, DotRows, Dots, Kernel, Pairs, Simd, Tile};
 
 /// Exists only where the CPU has AVX-512 F, BW, DQ and VL (every CPU with AVX-512 BF16 has them).
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,49 @@ impl Avx512 {
     }
 }
 
+/// Exists only where the CPU multiplies pairs of bf16 (AVX-512 BF16).
+#[derive(Clone, Copy, Debug)]
+pub struct NativePairs(());
+
+impl NativePairs {
+    /// None if the CPU lacks the instruction.
+    #[inline]
+    pub fn new() -> Option<Self> {
+        is_x86_feature_detected!("avx512bf16").then_some(Self(()))
+    }
+
+    #[inline]
+    fn tile(self, simd: Avx512, tile: ComputeTile<Self>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        fn shell(simd: Avx512, tile: ComputeTile<NativePairs>) {
+            tile.run(simd);
+        }
+        // SAFETY: `self` and `simd` exist, so the CPU has the features that `shell` is compiled for.
+        unsafe { shell(simd, tile) }
+    }
+
+    #[inline]
+    fn dots(self, simd: Avx512, dots: Dots<Self>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        fn shell(simd: Avx512, dots: Dots<NativePairs>) {
+            dots.run(simd);
+        }
+        // SAFETY: `self` and `simd` exist, so the CPU has the features that `shell` is compiled for.
+        unsafe { shell(simd, dots) }
+    }
+}
+
+impl Words<Avx512> for NativePairs {
+    #[inline(always)]
+    fn step(self, _: Avx512, sum: __m512, left: __m512, right: __m512) -> __m512 {
+        // SAFETY: `self` exists, so the CPU has the instruction; both types are 64 bytes for which any bits are a value.
+        unsafe {
+            let (left, right) = (transmute::<__m512, __m512bh>(left), transmute::<__m512, __m512bh>(right));
+            _mm512_dpbf16_ps(sum, left, right)
+        }
+    }
+}
+
 macro_rules! intrinsics {
     ($($name:ident($($argument:ident),*) = $intrinsic:ident;)*) => { $(
         #[inline(always)]
@@ -47,7 +92,32 @@ macro_rules! intrinsics {
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE_VECTORS: usize = 4;
+    const PANEL_ROWS: usize = 9;
+    const PANEL_VECTORS: usize = 3;
     type F32 = __m512;
+
+    #[inline]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        self.run(kernel)
+    }
+
+    #[inline]
+    unsafe fn pair_tile(self, tile: Tile) {
+        // SAFETY (of both): as the caller promises.
+        match NativePairs::new() {
+            Some(native) => native.tile(self, unsafe { ComputeTile::new(native, tile) }),
+            None => self.enter(unsafe { ComputeTile::new(Pairs, tile) }),
+        }
+    }
+
+    #[inline]
+    unsafe fn pair_dots(self, dots: DotRows) {
+        // SAFETY (of both): as the caller promises.
+        match NativePairs::new() {
+            Some(native) => native.dots(self, unsafe { Dots::new(native, dots) }),
+            None => self.enter(unsafe { Dots::new(Pairs, dots) }),
+        }
+    }
 
     intrinsics! {
         add(a, b) = _mm512_add_ps;
@@ -114,6 +184,21 @@ impl Simd for Avx512 {
         unsafe {
             let shifted = _mm512_slli_epi32::<23>(_mm512_castps_si512(x));
             _mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_castps_si512(_mm512_set1_ps(1.0))))
+        }
+    }
+
+    #[inline(always)]
+    fn first_half(self, x: __m512) -> __m512 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x))) }
+    }
+
+    #[inline(always)]
+    fn second_half(self, x: __m512) -> __m512 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), upper))
         }
     }
 

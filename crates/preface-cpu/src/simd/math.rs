@@ -8,7 +8,7 @@
 use super::Simd;
 
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
-const LN_2_HIGH: f32 = 0.693_359_375; // 9 bits, so that n times it is exact
+const LN_2_HIGH: f32 = 355.0 / 512.0; // 9 bits, so that n times it is exact
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 const SMALLEST: f32 = -87.0;
 const LARGEST: f32 = 88.37;
@@ -76,7 +76,13 @@ mod tests {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
-            map(simd, self.0, self.1, |x| exp(simd, x));
+            map(
+                simd,
+                self.0,
+                self.1,
+                #[inline(always)]
+                |x| exp(simd, x),
+            );
         }
     }
 

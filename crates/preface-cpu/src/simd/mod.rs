@@ -3,7 +3,8 @@
 //! A value of an implementing type is the proof that the CPU has the instructions that its methods use, so the
 //! arithmetic methods are safe. Kernels are `#[inline(always)]` functions generic over `S: Simd`, entered through
 //! [`crate::tier::Tier::run`], whose shells carry the `#[target_feature]` attribute: without it an intrinsic is
-//! not inlined and everything becomes many times slower.
+//! not inlined and everything becomes many times slower. For the same reason closures that kernels pass on are marked
+//! `#[inline(always)]`: one that is used at two places could otherwise stay a function without the instructions.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,6 +12,7 @@ mod avx2;
 mod avx512;
 mod math;
 mod scalar;
+mod tile;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
@@ -18,6 +20,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use math::{exp, gelu_slope, gelu_value, sigmoid};
 pub use scalar::Scalar;
+pub use tile::{ComputeTile, DotRows, Dots, Floats, Pairs, Tile};
 
 use half::bf16;
 
@@ -38,8 +41,37 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vectors across a register tile of six rows, as many as the registers hold.
     const TILE_VECTORS: usize;
+    /// Rows of a tile of a matrix product, and its vectors: see [`Tile`].
+    const PANEL_ROWS: usize;
+    /// Vectors of a tile of a matrix product.
+    const PANEL_VECTORS: usize;
+    /// Columns of a tile of a matrix product.
+    const PANEL_COLUMNS: usize = Self::PANEL_VECTORS * Self::LANES;
     /// The vector.
     type F32: Copy;
+
+    /// Runs a kernel as a function of its own, compiled once however often it is used.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Computes a tile whose words are pairs of bf16.
+    ///
+    /// # Safety
+    /// As [`ComputeTile::new`].
+    #[inline(always)]
+    unsafe fn pair_tile(self, tile: Tile) {
+        // SAFETY: as the caller promises.
+        self.enter(unsafe { ComputeTile::new(Pairs, tile) });
+    }
+
+    /// Computes products of rows whose words are pairs of bf16.
+    ///
+    /// # Safety
+    /// As [`Dots::new`].
+    #[inline(always)]
+    unsafe fn pair_dots(self, dots: DotRows) {
+        // SAFETY: as the caller promises.
+        self.enter(unsafe { Dots::new(Pairs, dots) });
+    }
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
@@ -82,6 +114,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn zero_below(self, x: Self::F32, limit: Self::F32, value: Self::F32) -> Self::F32;
     /// Bits shifted left by 23, plus the bits of 1.0: `2^n` where the low bits of `x` hold the integer `n`.
     fn power_of_low_bits(self, x: Self::F32) -> Self::F32;
+    /// The bf16 in the lower half of each lane, as `f32`.
+    fn first_half(self, x: Self::F32) -> Self::F32;
+    /// The bf16 in the upper half of each lane, as `f32`.
+    fn second_half(self, x: Self::F32) -> Self::F32;
     /// Sum of the lanes.
     fn sum(self, x: Self::F32) -> f32;
     /// Largest lane.
@@ -188,7 +224,13 @@ pub fn sum2<S: Simd>(simd: S, a: &[f32], b: &[f32], f: impl Fn(S::F32, S::F32) -
 /// `<a, b>`
 #[inline(always)]
 pub fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    sum2(simd, a, b, |a, b| simd.mul(a, b))
+    sum2(
+        simd,
+        a,
+        b,
+        #[inline(always)]
+        |a, b| simd.mul(a, b),
+    )
 }
 
 /// Largest element; negative infinity of none.
@@ -209,18 +251,18 @@ pub fn largest<S: Simd>(simd: S, a: &[f32]) -> f32 {
 #[inline(always)]
 pub fn exp_sum<S: Simd>(simd: S, a: &mut [f32], factor: f32, shift: f32) -> f32 {
     let (factor, minus_shift) = (simd.splat(factor), simd.splat(-shift));
-    let f = |x| exp(simd, simd.mul_add(x, factor, minus_shift));
     let mut total = simd.splat(0.0);
     let mut chunks = a.chunks_exact_mut(S::LANES);
     for chunk in &mut chunks {
-        let e = f(simd.load(chunk));
+        let e = exp(simd, simd.mul_add(simd.load(chunk), factor, minus_shift));
         simd.store(e, chunk);
         total = simd.add(total, e);
     }
     let rest = chunks.into_remainder();
     let mut sum = simd.sum(total);
     if !rest.is_empty() {
-        simd.store_part(f(simd.load_part(rest, 0.0)), rest);
+        let e = exp(simd, simd.mul_add(simd.load_part(rest, 0.0), factor, minus_shift));
+        simd.store_part(e, rest);
         sum += rest.iter().sum::<f32>();
     }
     sum

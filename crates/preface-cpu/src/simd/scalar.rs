@@ -4,7 +4,7 @@ use std::array::from_fn;
 
 use half::bf16;
 
-use super::Simd;
+use super::{Kernel, Simd};
 
 /// No instruction-set extension needed.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,14 @@ const LANES: usize = 8;
 impl Simd for Scalar {
     const LANES: usize = LANES;
     const TILE_VECTORS: usize = 1;
+    const PANEL_ROWS: usize = 4;
+    const PANEL_VECTORS: usize = 1;
     type F32 = [f32; LANES];
+
+    #[inline]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
@@ -92,6 +99,16 @@ impl Simd for Scalar {
     #[inline(always)]
     fn power_of_low_bits(self, x: Self::F32) -> Self::F32 {
         x.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(1.0f32.to_bits())))
+    }
+
+    #[inline(always)]
+    fn first_half(self, x: Self::F32) -> Self::F32 {
+        x.map(|x| f32::from_bits(x.to_bits() << 16))
+    }
+
+    #[inline(always)]
+    fn second_half(self, x: Self::F32) -> Self::F32 {
+        x.map(|x| f32::from_bits(x.to_bits() & 0xffff_0000))
     }
 
     #[inline(always)]
