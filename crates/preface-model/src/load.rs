@@ -224,8 +224,7 @@ impl ModelFiles {
         };
         let blocks = (0..spec.n_layer).map(|n| loader.block(n)).collect::<Result<_, _>>()?;
         let final_norm = loader.norm(names.final_norm)?;
-        let own_head =
-            if spec.tied_head { None } else { Some(loader.table(names.head, spec.vocab_size)?) };
+        let own_head = if spec.tied_head { None } else { Some(loader.table(names.head, spec.vocab_size)?) };
         let spec = spec.clone();
         Ok(Model { backend, spec, embedding, position_embedding, rotary, blocks, final_norm, own_head })
     }

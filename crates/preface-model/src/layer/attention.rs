@@ -3,9 +3,7 @@
 //! Columns of the fused product: queries `[n_head * head_dim]`, then keys and values `[n_kv_head * head_dim]` each.
 //! Rotary embedding turns queries and keys in place; the backward turns their gradients back.
 
-use preface_backend::{
-    AttentionCall, Backend, Epilogue, HeadSpan, KeyStore, Norm, Place, Rotation, Storage,
-};
+use preface_backend::{AttentionCall, Backend, Epilogue, HeadSpan, KeyStore, Norm, Place, Rotation, Storage};
 
 use super::Linear;
 use crate::attachments::layer_store;
@@ -46,7 +44,12 @@ pub(crate) struct AttentionKept<B: Backend> {
 
 impl<B: Backend> AttentionLayer<B> {
     /// `[n_row, d_model]` to the same; keeps what the backward needs.
-    pub fn forward_keep(&self, context: &Context<'_, B>, layer: usize, x: B::Rows) -> (B::Rows, AttentionKept<B>) {
+    pub fn forward_keep(
+        &self,
+        context: &Context<'_, B>,
+        layer: usize,
+        x: B::Rows,
+    ) -> (B::Rows, AttentionKept<B>) {
         let (n_row, _) = context.backend.shape(&x);
         let qkv = self.project(context, &x);
         let mut log_sum_exp = context.backend.rows(n_row, context.spec.n_head, Storage::Exact);

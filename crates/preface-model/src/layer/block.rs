@@ -20,7 +20,12 @@ pub(crate) struct BlockKept<B: Backend> {
 
 impl<B: Backend> Block<B> {
     /// `[n_row, d_model]` to the same; keeps what the backward needs.
-    pub fn forward_keep(&self, context: &Context<'_, B>, layer: usize, x: B::Rows) -> (B::Rows, BlockKept<B>) {
+    pub fn forward_keep(
+        &self,
+        context: &Context<'_, B>,
+        layer: usize,
+        x: B::Rows,
+    ) -> (B::Rows, BlockKept<B>) {
         let (x, attention) = self.attention.forward_keep(context, layer, x);
         let (x, feed_forward) = self.feed_forward.forward_keep(context.backend, x);
         (x, BlockKept { attention, feed_forward })
