@@ -11,6 +11,7 @@ use preface_tune::artefact::{self, Artefact};
 use serde_json::{Map, Value, json};
 
 use crate::args::InspectArgs;
+use crate::config::RECORDED;
 use crate::engine;
 use crate::exit::Reported;
 use crate::training::folder;
@@ -121,6 +122,11 @@ impl Report {
                 Value::Number(number) => {
                     number.as_u64().map_or_else(|| number.to_string(), |number| ui::count(number as usize))
                 }
+                Value::Object(members) => {
+                    let members = members.iter().filter(|(_, value)| !value.is_null());
+                    members.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("  ")
+                }
+                Value::Null => "none".into(),
                 other => other.to_string(),
             };
             table.row(vec![(*name).into(), text]);
@@ -322,8 +328,9 @@ fn add_checkpoint(report: &mut Report, path: &Path) -> Result<()> {
 
 fn run_folder(path: &Path) -> Result<Report> {
     let mut report = Report::new("run folder");
-    let settings: toml::Table = toml::from_str(&fs_err::read_to_string(path.join(folder::RUN))?)
+    let mut settings: toml::Table = toml::from_str(&fs_err::read_to_string(path.join(folder::RUN))?)
         .with_context(|| path.join(folder::RUN).display().to_string())?;
+    settings.remove(RECORDED);
     report.fact("settings", serde_json::to_value(&settings)?);
     let result = path.join(folder::RESULT);
     report.fact("finished", result.exists());

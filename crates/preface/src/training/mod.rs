@@ -58,6 +58,8 @@ pub struct Finished {
     pub method: Box<dyn Method<CpuBackend>>,
     /// What also lies in the run folder.
     pub result: RunResult,
+    /// The model's files.
+    pub source: Source,
 }
 
 /// Reads the training and the validation file that the configuration names.
@@ -197,7 +199,7 @@ impl Job {
         let Trained::Prefix(rows) = method.trained();
         let result = RunResult::new(&self, &model, &outcome, evaluation, n_trained, &rows);
         result.write(&self, path, &rows)?;
-        Ok(Finished { model, method, result })
+        Ok(Finished { model, method, result, source: self.source })
     }
 
     fn method(&self, model: &Model<CpuBackend>) -> Result<Box<dyn Method<CpuBackend>>> {

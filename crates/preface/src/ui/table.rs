@@ -1,7 +1,8 @@
 //! Tables of text: aligned columns, each as wide as its widest cell; in a terminal that is too narrow the last column
 //! is wrapped.
 
-use textwrap::core::display_width;
+use textwrap::core::{Word, display_width};
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 /// On which side a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +87,17 @@ impl Table {
     }
 }
 
-/// Wraps at blanks, and inside a word (a signature has none) where nothing else helps.
+/// Wraps at blanks and bars (a signature has no blank), and inside a word where nothing else helps.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    let lines = textwrap::wrap(text, textwrap::Options::new(width).break_words(true));
+    let words: WordSplit = |line| Box::new(line.split_inclusive([' ', '|']).map(Word::from));
+    let options = Options::new(width)
+        .word_separator(WordSeparator::Custom(words))
+        .word_splitter(WordSplitter::NoHyphenation);
+    let lines = textwrap::wrap(text, options);
     if lines.is_empty() { vec![String::new()] } else { lines.into_iter().map(Into::into).collect() }
 }
+
+type WordSplit = for<'line> fn(&'line str) -> Box<dyn Iterator<Item = Word<'line>> + 'line>;
 
 #[cfg(test)]
 mod tests {

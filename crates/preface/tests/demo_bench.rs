@@ -1,0 +1,76 @@
+//! `preface demo` and `preface bench` through the binary.
+
+mod common;
+
+use common::*;
+
+#[test]
+fn the_demo_shows_a_plain_difference_and_replaces_only_its_own_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let ran = done(folder, &["demo"]);
+    for part in ["bare model", "with the prefix", "loss of a token", "Try next:", "preface eval"] {
+        assert!(ran.stdout.contains(part), "no `{part}` in\n{}", ran.stdout);
+    }
+    let row = |name: &str| -> Vec<f64> {
+        let line = ran.stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().map(|number| number.parse().unwrap()).collect()
+    };
+    let [bare, with] = row("loss of a token")[..] else { panic!("two losses") };
+    assert!(with < 0.5 * bare, "{bare} {with}");
+    let [bare, with] = row("stories with all four words")[..] else { panic!("two counts") };
+    assert!(bare < 6.0 && with > 20.0, "{bare} {with}");
+    for file in ["adapter_model.safetensors", "README.md", "loss.svg", "run.toml", "valid.jsonl"] {
+        assert!(folder.join("preface-demo").join(file).exists(), "{file}");
+    }
+    // The commands that it prints work.
+    let commands = ran.stdout.lines().skip_while(|line| *line != "Try next:").skip(1);
+    for command in commands.filter(|command| !command.contains("--help")) {
+        let shell = command.trim().replacen("preface", env!("CARGO_BIN_EXE_preface"), 1);
+        let status =
+            std::process::Command::new("sh").args(["-c", &shell]).current_dir(folder).output().unwrap();
+        assert!(status.status.success(), "{command}: {}", String::from_utf8_lossy(&status.stderr));
+    }
+    write(&folder.join("preface-demo"), "mine.txt", "mine");
+    done(folder, &["demo"]);
+    assert_eq!(read(&folder.join("preface-demo"), "mine.txt"), "mine");
+    fs_err::create_dir(folder.join("other")).unwrap();
+    write(&folder.join("other"), "mine.txt", "mine");
+    refused(folder, &["demo", "--out", "other"], 1, &["other: exists and is not from a demo"]);
+    assert_eq!(names(&folder.join("other")), ["mine.txt"]);
+}
+
+#[test]
+fn benches_print_one_object_with_the_promised_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let pair = |i: usize| format!("[[{}, 5, 6, 7], [8, {}, 2]]", 3 + i, 9 + i);
+    let batch = |i: usize| format!("[{}, {}]", pair(i), pair(i + 20));
+    let workload: Vec<String> = (0..12).map(batch).collect();
+    write(folder, "w.json", format!("[{}]", workload.join(",")));
+    let train = ["bench", "train", "--model", MODEL, "--workload", "w.json", "--json"];
+    let generate = ["bench", "generate", "--model", MODEL, "--batch-size", "3", "--num-beams", "2", "--json"];
+    let generate =
+        [&generate[..], &["--max-new-tokens", "8", "--precision", "f32", "--threads", "1"]].concat();
+    for (args, more) in [
+        (&train[..], &["pairs_per_second"][..]),
+        (&generate, &["prefill_tokens_per_second", "end_to_end_tokens_per_second"]),
+    ] {
+        let report = json(done(folder, args).stdout.lines().last().unwrap());
+        let keys = ["tokens_per_second", "share_of_peak"].iter().chain(more);
+        for key in keys {
+            assert!(report[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {report}");
+        }
+        for key in ["precision", "tier", "threads"] {
+            assert!(report.get(key).is_some(), "{key}: {report}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(report["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{report}");
+        }
+    }
+    write(folder, "short.json", format!("[{}]", batch(0)));
+    let short = ["bench", "train", "--model", MODEL, "--workload", "short.json"];
+    refused(folder, &short, 1, &["short.json", "1 batches", "12"]);
+    let golden = repository().join("tests/golden/tiny_gpt2/model");
+    done(folder, &["bench", "train", "--model", golden.to_str().unwrap(), "--workload", "w.json"]);
+}
