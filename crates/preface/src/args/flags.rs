@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use toml::Value;
 
-use crate::config::Typed;
 use crate::config::setting::{self, Kind, Setting, Table};
+use crate::config::{self, Typed};
 
 /// Which tables a command takes its settings from.
 pub trait Tables {
@@ -28,7 +28,7 @@ pub struct Settings<T> {
 }
 
 const SET: &str = "set";
-const CONFIG: &str = "config";
+const CONFIG_FILE: &str = "config";
 
 impl<T: Tables> Settings<T> {
     /// What was typed, with the configuration file read.
@@ -50,9 +50,13 @@ impl<T: Tables> Args for Settings<T> {
         let set = Arg::new(SET).long(SET).value_name("KEY=VALUE").action(ArgAction::Append).help(about);
         let about = "TOML file of settings; flags and --set win over it";
         let parser = ValueParser::path_buf();
-        let config = Arg::new(CONFIG).long(CONFIG).value_name("FILE").value_parser(parser).help(about);
+        let config =
+            Arg::new(CONFIG_FILE).long(CONFIG_FILE).value_name("FILE").value_parser(parser).help(about);
+        let defaults = config::defaults();
         T::TABLES.iter().fold(command.arg(config).arg(set), |command, table| {
-            table.settings.iter().fold(command, |command, setting| command.arg(flag(setting, table.heading)))
+            table.settings.iter().fold(command, |command, setting| {
+                command.arg(flag(setting, table.heading, defaults.get(setting.name)))
+            })
         })
     }
 
@@ -82,7 +86,7 @@ impl<T: Tables> FromArgMatches for Settings<T> {
                 _ => {}
             }
         }
-        Ok(Self { values, file: matches.get_one(CONFIG).cloned(), tables: PhantomData })
+        Ok(Self { values, file: matches.get_one(CONFIG_FILE).cloned(), tables: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -92,7 +96,15 @@ impl<T: Tables> FromArgMatches for Settings<T> {
 }
 
 /// The flag of a setting: its name with dashes.
-fn flag(setting: &Setting, heading: &'static str) -> Arg {
+fn flag(setting: &Setting, heading: &'static str, default: Option<&Value>) -> Arg {
+    let about = match default {
+        // What is an empty list, or says its default itself.
+        Some(Value::Array(_)) | None => setting.about.to_owned(),
+        Some(_) if setting.about.contains("[default:") => setting.about.to_owned(),
+        Some(Value::Float(number)) => format!("{} [default: {number:?}]", setting.about),
+        Some(Value::String(text)) => format!("{} [default: {text}]", setting.about),
+        Some(value) => format!("{} [default: {value}]", setting.about),
+    };
     let kind = setting.kind;
     let (parser, value_name): (ValueParser, _) = match kind {
         Kind::Choice(words) => {
@@ -115,7 +127,7 @@ fn flag(setting: &Setting, heading: &'static str) -> Arg {
         .long(setting.name.replace('_', "-"))
         .value_name(value_name)
         .value_parser(parser)
-        .help(setting.about)
+        .help(about)
         .help_heading(heading)
         .hide_short_help(!setting.frequent)
         .allow_negative_numbers(true)

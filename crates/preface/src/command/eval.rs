@@ -114,6 +114,9 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 fn metrics(args: &EvalArgs) -> Result<Vec<Box<dyn Metric>>> {
     let names: Vec<&str> =
         args.metrics.split(',').map(str::trim).filter(|name| !matches!(*name, PERPLEXITY | "")).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     super::metrics(&names.join(","), &MetricOptions { lowercase: args.lowercase, ..MetricOptions::default() })
 }
 

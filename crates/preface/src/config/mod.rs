@@ -239,6 +239,20 @@ fn section<S: Serialize + DeserializeOwned>(typed: &Typed, table: Table, default
     S::deserialize(values).map_err(|error| typed.wrong(error.to_string().trim().replace('\n', " ")))
 }
 
+/// The default of every setting that has one, under the recipe `default`, for the help text.
+pub fn defaults() -> toml::Table {
+    let Recipe { prefix, training, generation, separator, .. } = recipe::recipe("default", Family::Llama);
+    let tables = [
+        write::table(&training),
+        write::table(&prefix),
+        write::table(&TextFormat { separator, template: None }),
+        write::table(&generation),
+        write::table(&Compute::default()),
+    ];
+    let recipe = [("recipe".to_owned(), "default".into())];
+    tables.into_iter().flatten().chain(recipe).collect()
+}
+
 /// The nearest of some names, if it is near: at most a third of the typed letters differ.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = typed.chars().count().div_ceil(3);

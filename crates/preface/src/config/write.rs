@@ -63,6 +63,7 @@ impl RunConfig {
     }
 }
 
-fn table(section: &impl Serialize) -> toml::Table {
+/// A section as a table; what is absent is left out.
+pub(super) fn table(section: &impl Serialize) -> toml::Table {
     toml::Table::try_from(section).expect("a section is a table of values")
 }

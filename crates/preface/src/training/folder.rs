@@ -39,25 +39,17 @@ pub struct RunFolder {
     resumed: Option<Recorded>,
 }
 
-/// What there is to do.
-pub enum Plan {
-    /// Train with these settings.
-    Train(RunFolder, Typed),
-    /// Nothing: the run is finished.
-    Finished(PathBuf),
-}
-
 impl RunFolder {
     /// A folder for a new run, whatever is in it.
     pub fn new(path: &Path) -> Self {
         Self { path: path.into(), resumed: None }
     }
 
-    /// What is to be done in this folder.
+    /// The folder to train in, with the settings to train with; nothing if the run in it is finished.
     ///
     /// # Errors
     /// A folder that is in use without `force` or `resume`, or settings that differ from those of the run to be resumed.
-    pub fn plan(path: &Path, typed: Typed, resume: bool, force: bool) -> Result<Plan> {
+    pub fn plan(path: &Path, typed: Typed, resume: bool, force: bool) -> Result<Option<(Self, Typed)>> {
         if path.exists() && !path.is_dir() {
             bail!("{}: exists and is no folder", path.display());
         }
@@ -66,9 +58,9 @@ impl RunFolder {
             let (saved, recorded) = read(&run_file)?;
             let typed = unchanged(path, typed, saved)?;
             if path.join(RESULT).exists() {
-                return Ok(Plan::Finished(path.join(RESULT)));
+                return Ok(None);
             }
-            return Ok(Plan::Train(Self { path: path.into(), resumed: Some(recorded) }, typed));
+            return Ok(Some((Self { path: path.into(), resumed: Some(recorded) }, typed)));
         }
         let is_used = path.is_dir() && fs_err::read_dir(path)?.next().is_some();
         if is_used && !force {
@@ -78,7 +70,7 @@ impl RunFolder {
             };
             bail!("{}: exists already; {hint}", path.display());
         }
-        Ok(Plan::Train(Self::new(path), typed))
+        Ok(Some((Self::new(path), typed)))
     }
 
     /// The folder.

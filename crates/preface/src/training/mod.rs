@@ -265,7 +265,7 @@ impl Job {
         ui::fact(
             "steps",
             &format!(
-                "{} of {} pairs, learning rate {learning_rate}, warm-up {warmup_steps}, recipe {}, seed {}",
+                "{} of {} pairs, learning rate {learning_rate:?}, warm-up {warmup_steps}, recipe {}, seed {}",
                 ui::count(max_steps as usize),
                 self.settings.pairs_per_step(),
                 config.run.recipe,

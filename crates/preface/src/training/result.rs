@@ -145,9 +145,8 @@ impl RunResult {
         let pairs = format!("validation|pairs:{}", job.valid_counts.pairs);
         let score = |name: &str, score: f64| Score { name: name.into(), score, signature: pairs.clone() };
         let mut scores: Vec<Score> = self.eval_loss.iter().map(|loss| score("eval_loss", *loss)).collect();
-        scores.extend(self.best.iter().filter_map(|best| {
-            (best.metric != preface_train::EVAL_LOSS).then(|| score(&best.metric, best.value))
-        }));
+        let generated = self.best.iter().filter(|best| best.metric != preface_train::EVAL_LOSS);
+        scores.extend(generated.map(|best| score(&best.metric, best.value)));
         Ok(Description {
             base_model: public_name(&job.source.name).map(Into::into),
             fingerprint: job.fingerprint.clone(),

@@ -1,5 +1,5 @@
-//! Tables of text: aligned columns, each as wide as its widest cell; in a terminal that is too narrow the last column
-//! is wrapped.
+//! Tables of text: aligned columns, each as wide as its widest cell. In a terminal that is too narrow the last column is
+//! wrapped; where even that does not help, every row becomes a list of its cells.
 
 use textwrap::core::{Word, display_width};
 use textwrap::{Options, WordSeparator, WordSplitter};
@@ -47,7 +47,10 @@ impl Table {
         let widest = |column: usize| all().map(|row| display_width(&row[column])).max().unwrap_or(0);
         let widths: Vec<usize> = (0..=last).map(widest).collect();
         let before: usize = widths[..last].iter().map(|width| width + GAP).sum();
-        let room = width.saturating_sub(before).max(NARROWEST);
+        if before + widths[last].min(NARROWEST) > width {
+            return self.lists(width);
+        }
+        let room = width - before;
         let mut lines = Vec::new();
         for row in all() {
             let wrapped = match widths[last] <= room {
@@ -70,6 +73,23 @@ impl Table {
                 let line = padded.chain([blanks, part.clone()]).collect::<String>();
                 lines.push(line.trim_end().to_owned());
             }
+        }
+        lines
+    }
+
+    /// Each row as a list: a line for each cell, with the column's name in front.
+    fn lists(&self, width: usize) -> Vec<String> {
+        let names = self.head.iter().map(|name| display_width(name)).max().unwrap_or(0);
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            for (name, cell) in self.head.iter().zip(row) {
+                let blanks = " ".repeat(names - display_width(name) + GAP);
+                for (i, part) in wrap(cell, width.saturating_sub(names + GAP).max(1)).iter().enumerate() {
+                    let first = if i == 0 { format!("{name}{blanks}") } else { " ".repeat(names + GAP) };
+                    lines.push(format!("{first}{part}").trim_end().to_owned());
+                }
+            }
+            lines.push(String::new());
         }
         lines
     }
@@ -129,6 +149,14 @@ mod tests {
         assert!(lines.iter().all(|line| display_width(line) <= 32), "{lines:#?}");
         assert_eq!(lines.len(), 5, "{lines:#?}");
         assert!(lines[2].starts_with("               "), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_terminal_narrower_than_the_columns_gets_lists() {
+        let lines = table().lines(26);
+        assert!(lines.iter().all(|line| display_width(line) <= 26), "{lines:#?}");
+        assert_eq!(lines[0], "metric     bleu");
+        assert_eq!(lines[2], "signature  nrefs:1|");
     }
 
     #[test]

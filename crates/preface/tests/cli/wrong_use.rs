@@ -1,8 +1,6 @@
 //! Wrong use ends with code 2 before anything is read or written.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 
 #[test]
 fn misspelt_names_suggest_the_nearest() {

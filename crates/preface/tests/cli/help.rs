@@ -1,8 +1,6 @@
-//! The help texts, as files: `PREFACE_UPDATE_SNAPSHOTS=1 cargo test -p preface --test help` writes them anew.
+//! The help texts, as files: `PREFACE_UPDATE_SNAPSHOTS=1 cargo test -p preface --test cli help` writes them anew.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 
 #[test]
 fn help_texts_are_those_of_the_snapshots() {
@@ -19,7 +17,7 @@ fn help_texts_are_those_of_the_snapshots() {
         &["bench", "train", "--help"],
         &["bench", "generate", "--help"],
     ];
-    let snapshots = repository().join("crates/preface/tests/snapshots");
+    let snapshots = repository().join("crates/preface/tests/cli/snapshots");
     for args in commands {
         let name =
             args.join(" ").replace(" --help", "").replace("--help", "preface").replace([' ', '-'], "_");

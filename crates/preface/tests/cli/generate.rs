@@ -1,10 +1,8 @@
 //! `preface generate` through the binary.
 
-mod common;
-
 use std::process::Stdio;
 
-use common::*;
+use crate::common::*;
 
 const PROMPT: &str = "Once upon a time";
 

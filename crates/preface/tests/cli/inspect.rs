@@ -1,8 +1,6 @@
 //! `preface inspect` through the binary.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 
 #[test]
 fn models_of_every_source_are_shown_and_checked() {
@@ -42,7 +40,7 @@ fn artefacts_checkpoints_and_run_folders_are_told_apart() {
     assert_eq!(run_report["facts"]["finished"], true);
     assert_eq!(run_report["facts"]["step"], 2, "its checkpoint");
     assert_eq!(kind("run/checkpoint-2")["kind"], "checkpoint");
-    let peft = repository().join("tests/golden/peft_artefact/tiny_llama");
+    let peft = repository().join("tests/golden/peft_artefact/tiny_llama/adapter");
     let report = kind(peft.to_str().unwrap());
     assert_eq!(report["kind"], "artefact");
     assert!(report["facts"]["provenance"].as_str().unwrap().contains("PEFT"), "{report}");

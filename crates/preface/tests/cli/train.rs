@@ -1,18 +1,17 @@
 //! `preface train` through the binary.
 
-mod common;
-
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 
 /// A short run; more is added by each test.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut args =
         vec!["train", "--model", MODEL, "--train", "train.jsonl", "--out", out, "--precision", "f32"];
     args.extend(["--set", "encoder_hidden_size=32", "--set", "warmup_steps=2"]);
+    args.extend(["--per-device-train-batch-size", "4"]);
     args.extend(more);
     args
 }
@@ -49,7 +48,7 @@ fn a_run_leaves_everything_that_is_promised() {
     );
     let result = json(ran.stdout.trim());
     assert_eq!(result, json(&read(&folder.join("run"), "result.json")), "`--json` ends with the result");
-    assert_eq!((result["end"].as_str(), result["steps"].as_u64()), (Some("finished"), Some(5)));
+    assert_eq!((result["end"].as_str(), result["steps"].as_u64()), (Some("finished"), Some(10)));
     assert_eq!(result["train"]["pairs"], 40);
     assert!(result["eval_loss"].as_f64().unwrap() > 0.0);
     let metrics = read(&folder.join("run"), "metrics.jsonl");
@@ -59,7 +58,7 @@ fn a_run_leaves_everything_that_is_promised() {
     }
     assert!(json(metrics.lines().last().unwrap())["eval_loss"].is_f64());
     for fact in
-        ["model", "10 rows through an MLP of width 32", "40 pairs", "none truncated", "f32", "5 of 8 pairs"]
+        ["model", "10 rows through an MLP of width 32", "40 pairs", "none truncated", "f32", "10 of 4 pairs"]
     {
         assert!(ran.stderr.contains(fact), "no `{fact}` in\n{}", ran.stderr);
     }
@@ -87,7 +86,7 @@ fn a_run_that_was_killed_goes_on_bit_by_bit() {
         let projection = format!("prefix_projection={projection}");
         let more = |args: &[&'static str]| -> Vec<String> {
             let fixed =
-                ["--valid", "valid.jsonl", "--max-steps", "400", "--save-steps", "25", "--eval-steps", "30"];
+                ["--valid", "valid.jsonl", "--max-steps", "240", "--save-steps", "25", "--eval-steps", "30"];
             let dropout = ["--set", "prefix_dropout=0.1", "--set", &projection];
             fixed.iter().chain(&dropout).chain(args).map(|arg| (*arg).to_owned()).collect()
         };
@@ -111,7 +110,7 @@ fn a_run_that_was_killed_goes_on_bit_by_bit() {
         assert!(!folder.join("broken/result.json").exists(), "it was not finished");
         done(folder, &["train", "--out", "broken", "--resume"]);
         assert_eq!(losses(folder, "broken"), losses(folder, "unbroken"));
-        assert_eq!(losses(folder, "broken").len(), 400);
+        assert_eq!(losses(folder, "broken").len(), 240);
         assert_eq!(artefact(folder, "broken"), artefact(folder, "unbroken"));
     }
 }
@@ -122,7 +121,7 @@ fn ctrl_c_saves_and_the_resumed_run_equals_the_unbroken_one() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_pairs(folder, "train.jsonl", 30);
-    let more = ["--max-steps", "400"];
+    let more = ["--max-steps", "240"];
     done(folder, &train("unbroken", &more));
     let child = command(folder, &train("broken", &more))
         .stdout(Stdio::null())
@@ -142,7 +141,7 @@ fn ctrl_c_saves_and_the_resumed_run_equals_the_unbroken_one() {
     assert!(ran.stderr.contains("--resume"), "{}", ran.stderr);
     assert!(!folder.join("broken/result.json").exists());
     assert!(names(&folder.join("broken")).iter().any(|name| name.starts_with("checkpoint-")));
-    done(folder, &train("broken", &["--max-steps", "400", "--resume"]));
+    done(folder, &train("broken", &["--max-steps", "240", "--resume"]));
     assert_eq!(losses(folder, "broken"), losses(folder, "unbroken"));
     assert_eq!(artefact(folder, "broken"), artefact(folder, "unbroken"));
 }
@@ -246,7 +245,7 @@ fn recipes_set_the_defaults_and_what_is_typed_wins() {
     let run = with("paper", &["--recipe", "2021", "--set", "learning_rate=8e-5"]);
     for line in [
         "recipe = \"2021\"",
-        "learning_rate = 8e-5",
+        "learning_rate = 0.00008",
         "num_virtual_tokens = 5",
         "loss_norm = \"per-sequence\"",
         "per_device_train_batch_size = 5",

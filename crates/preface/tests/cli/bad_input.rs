@@ -1,10 +1,8 @@
 //! Broken files: a clear error that names file, line or tensor, code 1, nothing written.
 
-mod common;
-
 use std::path::Path;
 
-use common::*;
+use crate::common::*;
 use serde_json::Value;
 
 fn golden(name: &str) -> std::path::PathBuf {
@@ -42,7 +40,9 @@ fn edit_config(folder: &Path, edit: impl FnOnce(&mut Value)) {
 
 #[test]
 fn models_that_are_broken() {
-    let cases: [(&str, &dyn Fn(&Path), &[&str]); 8] = [
+    /// What is wrong, how it is done, and what the message says.
+    type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
+    let cases: [Case<'_>; 8] = [
         (
             "truncated safetensors",
             &|folder| {
@@ -177,7 +177,7 @@ fn data_that_is_broken() {
 fn a_prefix_of_another_model() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let adapter = golden("peft_artefact/tiny_gpt2");
+    let adapter = golden("peft_artefact/tiny_gpt2/adapter");
     let adapter = adapter.to_str().unwrap();
     let args = ["generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a"];
     refused(folder, &args, 1, &["prompt_embeddings", "builtin:stories260k needs"]);
@@ -227,9 +227,9 @@ fn a_loss_that_is_no_number_stops_the_run_with_advice() {
     let folder = folder.path();
     write_pairs(folder, "train.jsonl", 16);
     let args =
-        ["train", "--model", MODEL, "--train", "train.jsonl", "--out", "run", "--learning-rate", "1e30"];
-    let args = [&args[..], &["--set", "warmup_steps=0", "--max-steps", "20"]].concat();
-    refused(folder, &args, 1, &["step", "learning rate 1", "lower learning_rate"]);
+        ["train", "--model", MODEL, "--train", "train.jsonl", "--out", "run", "--learning-rate", "1e38"];
+    let more = ["--set", "warmup_steps=0", "--set", "prefix_projection=false", "--max-steps", "9"];
+    refused(folder, &[&args[..], &more].concat(), 1, &["step 2", "learning rate 8", "lower learning_rate"]);
     assert!(!folder.join("run/adapter_model.safetensors").exists());
 }
 

@@ -1,8 +1,6 @@
 //! `preface eval` and `preface score` through the binary.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 
 #[test]
 fn an_evaluation_writes_what_it_prints_and_score_gives_the_same_figure() {

@@ -1,8 +1,6 @@
 //! `preface demo` and `preface bench` through the binary.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 
 #[test]
 fn the_demo_shows_a_plain_difference_and_replaces_only_its_own_files() {
