@@ -162,6 +162,8 @@ impl Kernel for Part<'_> {
                 std::slice::from_ref(&block),
                 memory,
                 #[inline(always)]
+                |_| {},
+                #[inline(always)]
                 |first, tile| {
                     for (i, logits) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
                         let row = first + i - rows.start;
@@ -196,6 +198,8 @@ impl Kernel for Part<'_> {
                 0..n,
                 std::slice::from_ref(&(0..width)),
                 memory,
+                #[inline(always)]
+                |_| {},
                 #[inline(always)]
                 |first, tile| {
                     let sums = sums[first * width..].chunks_exact_mut(width);

@@ -86,11 +86,7 @@ pub enum Precision {
 impl Precision {
     /// bf16 where the CPU multiplies it natively, else `f32`.
     pub fn auto() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512bf16") {
-            return Self::Bf16;
-        }
-        Self::F32
+        if Tier::best() == Tier::Avx512Bf16 { Self::Bf16 } else { Self::F32 }
     }
 
     fn name(self) -> &'static str {

@@ -7,7 +7,7 @@ use preface_backend::{Activation, Direction, Epilogue, Term};
 
 use crate::CpuBackend;
 use crate::activation::{activate, activate_grad, gate, gate_grad};
-use crate::product::{COLUMNS, Factors, memory, product};
+use crate::product::{Factors, block_columns, memory, product};
 use crate::rows::RowKernel;
 use crate::simd::{Kernel, Simd, update};
 use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, Values};
@@ -49,13 +49,14 @@ pub fn linear(
         .collect();
     // A gate's two halves are computed side by side.
     let width = product_width / tail.n_piece();
-    let n_block = width.div_ceil(COLUMNS);
+    let n_column = block_columns(&factors, tail.n_piece());
+    let n_block = width.div_ceil(n_column);
     // Rows are divided only where the columns give too few tasks for the threads: each part packs the panel again.
     let n_part = (2 * backend.pool.threads()).div_ceil(n_block).min(n_row.div_ceil(LEAST_ROWS));
     let out = out.share();
     backend.pool.run(n_block * n_part, |task, scratch| {
         let (block, part) = (task % n_block, task / n_block);
-        let columns = block * COLUMNS..((block + 1) * COLUMNS).min(width);
+        let columns = block * n_column..((block + 1) * n_column).min(width);
         let rows = n_row * part / n_part..n_row * (part + 1) / n_part;
         let n_memory = memory(&factors, tail.n_piece(), columns.len());
         let [memory, wide] = scratch.floats([n_memory, 4 * columns.len()]);
@@ -96,8 +97,9 @@ impl RowKernel for Convert<'_> {
     #[inline(always)]
     fn row<S: Simd>(&self, simd: S, row: usize, _: &mut [f32]) {
         let width = self.x.width;
-        // SAFETY (of both): `for_rows` hands out each row once, and the parts are apart.
+        // SAFETY: `for_rows` hands out each row once.
         unsafe { self.words.part(row, 0..width) }.copy(simd, self.x.row(row));
+        // SAFETY: as above.
         unsafe { self.words.part(row, width..self.words.width()) }.zero();
     }
 }
@@ -187,6 +189,8 @@ impl Kernel for Block<'_> {
             &pieces[..n_piece],
             memory,
             #[inline(always)]
+            |rows| rows.for_each(|row| finish.prefetch(row, columns.clone())),
+            #[inline(always)]
             |first_row, tile| {
                 for (i, sums) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
                     let (first, second) = sums.split_at_mut(tile.piece);
@@ -207,6 +211,39 @@ struct Finish<'a> {
 }
 
 impl Finish<'_> {
+    /// Asks for the memory that [`Self::row`] will touch.
+    #[inline(always)]
+    fn prefetch(&self, row: usize, columns: Range<usize>) {
+        let second = self.width + columns.start..self.width + columns.end;
+        self.out.prefetch(row, columns.clone());
+        match self.tail {
+            Tail::Store | Tail::Bias(_) => {}
+            Tail::Residual { residual, .. } => residual.part(row, columns).prefetch(),
+            Tail::Activate { activation, keep, .. } => {
+                if let Some(keep) = keep {
+                    keep.prefetch(row, columns);
+                    if activation.gated {
+                        keep.prefetch(row, second);
+                    }
+                }
+            }
+            Tail::ActivateGrad { activation, kept } => {
+                kept.part(row, columns).prefetch();
+                if activation.gated {
+                    kept.part(row, second.clone()).prefetch();
+                    self.out.prefetch(row, second);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd>(&self, simd: S, row: usize, columns: Range<usize>, values: &[f32]) {
+        // SAFETY: blocks of different tasks share no element, a row of a block is finished once, and the part is in use
+        // for this statement only.
+        unsafe { self.out.part(row, columns) }.write(simd, values);
+    }
+
     #[inline(always)]
     fn row<S: Simd>(
         &self,
@@ -219,23 +256,18 @@ impl Finish<'_> {
         let n = columns.len();
         let [sums, up] = sums;
         let second = self.width + columns.start..self.width + columns.end;
-        let write = |columns: Range<usize>, values: &[f32]| {
-            // SAFETY: blocks of different tasks share no element, a row of a block is finished once, and the part is
-            // in use for this statement only.
-            unsafe { self.out.part(row, columns) }.write(simd, values);
-        };
         match self.tail {
-            Tail::Store => write(columns, sums),
+            Tail::Store => self.write(simd, row, columns, sums),
             Tail::Bias(bias) => {
                 add(simd, sums, &bias[columns.clone()]);
-                write(columns, sums);
+                self.write(simd, row, columns, sums);
             }
             Tail::Residual { residual, bias } => {
                 if let Some(bias) = bias {
                     add(simd, sums, &bias[columns.clone()]);
                 }
                 add(simd, sums, residual.part(row, columns.clone()).floats(simd, &mut wide[..n]));
-                write(columns, sums);
+                self.write(simd, row, columns, sums);
             }
             Tail::Activate { activation, bias, keep } => {
                 let pieces = [(columns.clone(), &mut *sums), (second, &mut *up)];
@@ -254,7 +286,7 @@ impl Finish<'_> {
                 } else {
                     activate(simd, activation.function, sums, wide);
                 }
-                write(columns, wide);
+                self.write(simd, row, columns, wide);
             }
             Tail::ActivateGrad { activation, kept } => {
                 let [wide_first, wide_second, d_first, d_second] = quarters(wide, n);
@@ -262,11 +294,11 @@ impl Finish<'_> {
                 if activation.gated {
                     let up = kept.part(row, second.clone()).floats(simd, wide_second);
                     gate_grad(simd, activation.function, [sums, first, up], d_first, d_second);
-                    write(second, d_second);
+                    self.write(simd, row, second, d_second);
                 } else {
                     activate_grad(simd, activation.function, sums, first, d_first);
                 }
-                write(columns, d_first);
+                self.write(simd, row, columns, d_first);
             }
         }
     }

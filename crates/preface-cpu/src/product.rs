@@ -15,14 +15,16 @@ use std::ops::Range;
 use half::bf16;
 use preface_backend::Direction;
 
-use crate::simd::{ComputeTile, DotRows, Dots, Floats, Simd, Tile};
+use crate::simd::{ComputeTile, DotRows, Dots, Simd, Tile, Words};
 use crate::storage::{CpuWeight, Values, View};
 
 /// Rows up to which the weight is not packed.
 const THIN_ROWS: usize = 12;
 
-/// Columns of a panel are a divisor of this on every instruction set: what tasks should be made of.
-pub const COLUMNS: usize = 48;
+/// Columns of a panel are a divisor of this on every instruction set.
+const COLUMNS: usize = 48;
+/// Bytes of packed panels that leave room for rows in a second-level cache of 1 MiB (or, half of them, of 512 KiB).
+const PANEL_BYTES: usize = 512 * 1024;
 
 /// One product of a sum.
 #[derive(Clone)]
@@ -51,11 +53,18 @@ pub struct TileRows<'a> {
 }
 
 impl Factors<'_> {
+    fn kind(&self) -> Words {
+        match self.weight.values {
+            Values::F32(_) => Words::Floats,
+            Values::Bf16(_) => Words::Pairs,
+        }
+    }
+
     /// Elements in a word.
     fn per_word(&self) -> usize {
-        match self.weight.values {
-            Values::F32(_) => 1,
-            Values::Bf16(_) => 2,
+        match self.kind() {
+            Words::Floats => 1,
+            Words::Pairs => 2,
         }
     }
 
@@ -70,6 +79,14 @@ impl Factors<'_> {
     }
 }
 
+/// Columns of each of `n_piece` pieces that a task should compute. Two panels, where the cache holds them, make rows of
+/// bf16 results whole cache lines.
+pub fn block_columns(factors: &[Factors<'_>], n_piece: usize) -> usize {
+    let words: usize = factors.iter().map(Factors::words).sum();
+    let wide = 2 * COLUMNS;
+    if wide * n_piece * words * size_of::<u32>() <= PANEL_BYTES { wide } else { COLUMNS }
+}
+
 /// Floats of memory that [`product`] needs for pieces of `width` columns.
 pub fn memory(factors: &[Factors<'_>], n_piece: usize, width: usize) -> usize {
     // Enough for the panels of any instruction set, and for the widest tile.
@@ -79,7 +96,8 @@ pub fn memory(factors: &[Factors<'_>], n_piece: usize, width: usize) -> usize {
 }
 
 /// Computes the columns `pieces` (all of one length) of the product for `rows` and hands the sums to `each`:
-/// `each(first_row, sums)`.
+/// `each(first_row, sums)`. `ahead` is told the rows of a tile before it is computed: it may ask for the memory that `each`
+/// will touch, which arrives while the tile is computed.
 #[inline(always)]
 pub fn product<S: Simd>(
     simd: S,
@@ -87,6 +105,7 @@ pub fn product<S: Simd>(
     rows: Range<usize>,
     pieces: &[Range<usize>],
     memory: &mut [f32],
+    ahead: impl Fn(Range<usize>),
     mut each: impl FnMut(usize, TileRows<'_>),
 ) {
     let piece = pieces[0].len().next_multiple_of(S::PANEL_COLUMNS);
@@ -124,9 +143,10 @@ pub fn product<S: Simd>(
     }
     for first_row in rows.clone().step_by(S::PANEL_ROWS) {
         let n_row = S::PANEL_ROWS.min(rows.end - first_row);
+        ahead(first_row..first_row + n_row);
         let mut start = 0;
         for (number, factors) in factors.iter().enumerate() {
-            let left = Words::new(factors, first_row, n_row);
+            let left = LeftRows::new(factors, first_row, n_row);
             for column in (0..stride).step_by(S::PANEL_COLUMNS) {
                 let panel = &panels[start..start + factors.words() * S::PANEL_COLUMNS];
                 start += panel.len();
@@ -141,14 +161,9 @@ pub fn product<S: Simd>(
                     out_row: stride,
                     add: number > 0,
                 };
-                // SAFETY: `Words::new` checked the rows; the panel holds `depth` times the panel's columns; `out` ends
+                // SAFETY: `LeftRows::new` checked the rows; the panel holds `depth` times the panel's columns; `out` ends
                 // with the last row's last column.
-                unsafe {
-                    match factors.per_word() {
-                        1 => simd.enter(ComputeTile::new(Floats, tile)),
-                        _ => simd.pair_tile(tile),
-                    }
-                }
+                simd.enter(unsafe { ComputeTile::new(factors.kind(), tile) });
             }
         }
         each(first_row, TileRows { sums: &mut sums[..n_row * stride], piece, stride });
@@ -169,7 +184,7 @@ fn dots<S: Simd>(
     if rows.is_empty() || columns.is_empty() {
         return;
     }
-    let left = Words::new(factors, rows.start, rows.len());
+    let left = LeftRows::new(factors, rows.start, rows.len());
     let n_in = factors.weight.n_in;
     let first = columns.start * n_in + factors.depth.start;
     let last = (columns.end - 1) * n_in + factors.depth.end;
@@ -190,23 +205,18 @@ fn dots<S: Simd>(
         out_row,
         add,
     };
-    // SAFETY: `Words::new` checked the left rows; the right ones end at `last`, inside the weight (`lies_in_words`: depth
+    // SAFETY: `LeftRows::new` checked the left rows; the right ones end at `last`, inside the weight (`lies_in_words`: depth
     // and rows are whole words); `out` ends with the last row's last column.
-    unsafe {
-        match factors.per_word() {
-            1 => simd.enter(Dots::new(Floats, dots)),
-            _ => simd.pair_dots(dots),
-        }
-    }
+    simd.enter(unsafe { Dots::new(factors.kind(), dots) });
 }
 
 /// Rows of a left factor as words.
-struct Words {
+struct LeftRows {
     words: *const u32,
     stride: usize,
 }
 
-impl Words {
+impl LeftRows {
     /// Panics unless `n_row` rows from `first_row` hold the words of the factors' depth each.
     fn new(factors: &Factors<'_>, first_row: usize, n_row: usize) -> Self {
         let per_word = factors.per_word();
@@ -309,11 +319,14 @@ fn pack_turned<'a, S: Simd>(
         for first in (0..n_word).step_by(BLOCK) {
             let panel = &mut panel[first * S::PANEL_COLUMNS..];
             if full && first + BLOCK <= n_word {
-                let block: [[u32; BLOCK]; BLOCK] =
-                    rows.map(|row| row[first..first + BLOCK].try_into().expect("of the block's length"));
+                let mut block: [&[u32; BLOCK]; BLOCK] = [&[0; BLOCK]; BLOCK];
+                for (block, row) in block.iter_mut().zip(rows) {
+                    *block = row[first..].first_chunk().expect("the row has a block's words");
+                }
                 for (word, to) in panel.chunks_exact_mut(S::PANEL_COLUMNS).take(BLOCK).enumerate() {
-                    let to = &mut to[first_column..first_column + BLOCK];
-                    for (to, row) in to.iter_mut().zip(&block) {
+                    let to: &mut [u32; BLOCK] =
+                        to[first_column..].first_chunk_mut().expect("a panel has whole blocks");
+                    for (to, row) in to.iter_mut().zip(block) {
                         *to = row[word];
                     }
                 }

@@ -154,6 +154,16 @@ impl SharedRows<'_> {
         self.width
     }
 
+    /// Asks for the cache lines of some columns of one row.
+    #[inline(always)]
+    pub fn prefetch(&self, row: usize, columns: Range<usize>) {
+        let (offset, n) = (row * self.width + columns.start, columns.len());
+        match self.start {
+            Start::F32(start) => prefetch(start.wrapping_add(offset).cast(), 4 * n),
+            Start::Bf16(start) => prefetch(start.wrapping_add(offset).cast(), 2 * n),
+        }
+    }
+
     /// Some columns of one row.
     ///
     /// # Safety
@@ -209,7 +219,29 @@ impl CpuWeight {
     }
 }
 
+/// Asks for the cache lines of `n_byte` bytes ahead of their use.
+#[inline(always)]
+fn prefetch(start: *const u8, n_byte: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..n_byte).step_by(size_of::<Line>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it reads nothing, faults on no address, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, n_byte);
+}
+
 impl<'a> View<'a> {
+    /// Asks for the numbers' cache lines.
+    #[inline(always)]
+    pub fn prefetch(self) {
+        match self {
+            Self::F32(values) => prefetch(values.as_ptr().cast(), size_of_val(values)),
+            Self::Bf16(values) => prefetch(values.as_ptr().cast(), size_of_val(values)),
+        }
+    }
+
     /// Part of it.
     #[inline(always)]
     pub fn slice(self, range: Range<usize>) -> Self {

@@ -14,12 +14,17 @@ pub enum Tier {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same with AVX-512 BF16.
+    Avx512Bf16,
 }
 
 impl Tier {
+    /// All tiers, slowest first.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
     /// The tiers that this CPU has, slowest first.
     pub fn available() -> Vec<Self> {
-        [Self::Scalar, Self::Avx2, Self::Avx512].into_iter().filter(|tier| tier.is_available()).collect()
+        Self::ALL.into_iter().filter(|tier| tier.is_available()).collect()
     }
 
     /// The fastest tier that this CPU has.
@@ -33,6 +38,7 @@ impl Tier {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -50,7 +56,8 @@ impl Tier {
         match self {
             Self::Scalar => true,
             Self::Avx2 => Avx2::new().is_some(),
-            Self::Avx512 => Avx512::new().is_some(),
+            Self::Avx512 => Avx512::<false>::new().is_some(),
+            Self::Avx512Bf16 => Avx512::<true>::new().is_some(),
         }
     }
 
@@ -63,10 +70,23 @@ impl Tier {
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
-        match (self, Avx512::new(), Avx2::new()) {
-            (Self::Avx512, Some(simd), _) => return simd.run(kernel),
-            (Self::Avx2, _, Some(simd)) => return simd.run(kernel),
-            _ => {}
+        match self {
+            Self::Scalar => {}
+            Self::Avx2 => {
+                if let Some(simd) = Avx2::new() {
+                    return simd.run(kernel);
+                }
+            }
+            Self::Avx512 => {
+                if let Some(simd) = Avx512::<false>::new() {
+                    return simd.run(kernel);
+                }
+            }
+            Self::Avx512Bf16 => {
+                if let Some(simd) = Avx512::<true>::new() {
+                    return simd.run(kernel);
+                }
+            }
         }
         kernel.run(Scalar)
     }

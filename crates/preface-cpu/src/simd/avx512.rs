@@ -5,14 +5,13 @@ use std::mem::transmute;
 
 use half::bf16;
 
-use super::tile::Words;
-use super::{ComputeTile, DotRows, Dots, Kernel, Pairs, Simd, Tile};
+use super::{Kernel, Simd, add_pairs};
 
-/// Exists only where the CPU has AVX-512 F, BW, DQ and VL (every CPU with AVX-512 BF16 has them).
+/// Exists only where the CPU has AVX-512 F, BW, DQ and VL, and BF16 if so called.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
+pub struct Avx512<const BF16: bool>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     /// None if the CPU lacks something.
     pub fn new() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
@@ -20,7 +19,8 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma");
+            && is_x86_feature_detected!("fma")
+            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
         found.then_some(Self(()))
     }
 
@@ -28,53 +28,19 @@ impl Avx512 {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        fn shell<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+        fn shell<const BF16: bool, K: Kernel>(simd: Avx512<BF16>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: `self` exists, so `new` found the features that `shell` is compiled for.
-        unsafe { shell(self, kernel) }
-    }
-}
-
-/// Exists only where the CPU multiplies pairs of bf16 (AVX-512 BF16).
-#[derive(Clone, Copy, Debug)]
-pub struct NativePairs(());
-
-impl NativePairs {
-    /// None if the CPU lacks the instruction.
-    #[inline]
-    pub fn new() -> Option<Self> {
-        is_x86_feature_detected!("avx512bf16").then_some(Self(()))
-    }
-
-    #[inline]
-    fn tile(self, simd: Avx512, tile: ComputeTile<Self>) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-        fn shell(simd: Avx512, tile: ComputeTile<NativePairs>) {
-            tile.run(simd);
+        fn shell_bf16<const BF16: bool, K: Kernel>(simd: Avx512<BF16>, kernel: K) -> K::Output {
+            kernel.run(simd)
         }
-        // SAFETY: `self` and `simd` exist, so the CPU has the features that `shell` is compiled for.
-        unsafe { shell(simd, tile) }
-    }
-
-    #[inline]
-    fn dots(self, simd: Avx512, dots: Dots<Self>) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-        fn shell(simd: Avx512, dots: Dots<NativePairs>) {
-            dots.run(simd);
-        }
-        // SAFETY: `self` and `simd` exist, so the CPU has the features that `shell` is compiled for.
-        unsafe { shell(simd, dots) }
-    }
-}
-
-impl Words<Avx512> for NativePairs {
-    #[inline(always)]
-    fn step(self, _: Avx512, sum: __m512, left: __m512, right: __m512) -> __m512 {
-        // SAFETY: `self` exists, so the CPU has the instruction; both types are 64 bytes for which any bits are a value.
-        unsafe {
-            let (left, right) = (transmute::<__m512, __m512bh>(left), transmute::<__m512, __m512bh>(right));
-            _mm512_dpbf16_ps(sum, left, right)
+        if BF16 {
+            // SAFETY: `self` exists, so `new` found the features that `shell_bf16` is compiled for.
+            unsafe { shell_bf16(self, kernel) }
+        } else {
+            // SAFETY: `self` exists, so `new` found the features that `shell` is compiled for.
+            unsafe { shell(self, kernel) }
         }
     }
 }
@@ -89,7 +55,7 @@ macro_rules! intrinsics {
     )* };
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const TILE_VECTORS: usize = 4;
     const PANEL_ROWS: usize = 9;
@@ -101,21 +67,15 @@ impl Simd for Avx512 {
         self.run(kernel)
     }
 
-    #[inline]
-    unsafe fn pair_tile(self, tile: Tile) {
-        // SAFETY (of both): as the caller promises.
-        match NativePairs::new() {
-            Some(native) => native.tile(self, unsafe { ComputeTile::new(native, tile) }),
-            None => self.enter(unsafe { ComputeTile::new(Pairs, tile) }),
+    #[inline(always)]
+    fn mul_add_pairs(self, left: __m512, right: __m512, sum: __m512) -> __m512 {
+        if !BF16 {
+            return add_pairs(self, left, right, sum);
         }
-    }
-
-    #[inline]
-    unsafe fn pair_dots(self, dots: DotRows) {
-        // SAFETY (of both): as the caller promises.
-        match NativePairs::new() {
-            Some(native) => native.dots(self, unsafe { Dots::new(native, dots) }),
-            None => self.enter(unsafe { Dots::new(Pairs, dots) }),
+        // SAFETY: `self` exists, so the CPU has the instruction; both types are 64 bytes for which any bits are a value.
+        unsafe {
+            let (left, right) = (transmute::<__m512, __m512bh>(left), transmute::<__m512, __m512bh>(right));
+            _mm512_dpbf16_ps(sum, left, right)
         }
     }
 
@@ -158,6 +118,11 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn narrow_at(self, value: __m512, to: *mut bf16) {
+        if BF16 {
+            // SAFETY: the instruction exists (`self`); 32 bytes are the caller's 16 bf16; no alignment needed.
+            unsafe { to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(value)) };
+            return;
+        }
         // SAFETY: the instructions exist (`self`); 32 bytes are the caller's 16 bf16; no alignment needed.
         unsafe {
             let bits = _mm512_castps_si512(value);

@@ -38,7 +38,7 @@ pub fn sigmoid<S: Simd>(simd: S, x: S::F32) -> S::F32 {
 }
 
 /// `2 sqrt(2 / pi)`: `0.5 (1 + tanh(u)) = sigmoid(2 u)`.
-const GELU_SCALE: f32 = 1.595_769_1;
+const GELU_SCALE: f32 = 2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
 const GELU_CUBIC: f32 = 0.044_715;
 
 /// `x sigmoid(2 u)`, `u = sqrt(2 / pi) (x + 0.044715 x^3)`

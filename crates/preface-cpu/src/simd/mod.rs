@@ -20,7 +20,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use math::{exp, gelu_slope, gelu_value, sigmoid};
 pub use scalar::Scalar;
-pub use tile::{ComputeTile, DotRows, Dots, Floats, Pairs, Tile};
+pub use tile::{ComputeTile, DotRows, Dots, Tile, Words};
 
 use half::bf16;
 
@@ -52,26 +52,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Runs a kernel as a function of its own, compiled once however often it is used.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
-
-    /// Computes a tile whose words are pairs of bf16.
-    ///
-    /// # Safety
-    /// As [`ComputeTile::new`].
-    #[inline(always)]
-    unsafe fn pair_tile(self, tile: Tile) {
-        // SAFETY: as the caller promises.
-        self.enter(unsafe { ComputeTile::new(Pairs, tile) });
-    }
-
-    /// Computes products of rows whose words are pairs of bf16.
-    ///
-    /// # Safety
-    /// As [`Dots::new`].
-    #[inline(always)]
-    unsafe fn pair_dots(self, dots: DotRows) {
-        // SAFETY: as the caller promises.
-        self.enter(unsafe { Dots::new(Pairs, dots) });
-    }
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
@@ -106,6 +86,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a * b + c`
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `left * right + sum` where each lane holds two bf16: both products are added.
+    #[inline(always)]
+    fn mul_add_pairs(self, left: Self::F32, right: Self::F32, sum: Self::F32) -> Self::F32 {
+        add_pairs(self, left, right, sum)
+    }
     /// The larger; `b` if either is NaN.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The smaller; `b` if either is NaN.
@@ -154,6 +139,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.store(value, &mut padded);
         to.copy_from_slice(&padded[..to.len()]);
     }
+}
+
+/// [`Simd::mul_add_pairs`] for instruction sets that multiply no bf16.
+#[inline(always)]
+fn add_pairs<S: Simd>(simd: S, left: S::F32, right: S::F32, sum: S::F32) -> S::F32 {
+    let sum = simd.mul_add(simd.second_half(left), simd.second_half(right), sum);
+    simd.mul_add(simd.first_half(left), simd.first_half(right), sum)
 }
 
 /// `out[i] = f(a[i])`, lane by lane; `f` must not mix lanes.

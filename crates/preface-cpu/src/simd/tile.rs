@@ -30,100 +30,100 @@ pub struct Tile {
     pub add: bool,
 }
 
-/// How words are multiplied.
-pub trait Words<S: Simd>: Copy {
-    /// `sum + left * right`, word by word.
-    fn step(self, simd: S, sum: S::F32, left: S::F32, right: S::F32) -> S::F32;
+/// What a word holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// An `f32`.
+    Floats,
+    /// Two bf16.
+    Pairs,
 }
 
-/// Words are `f32`.
-#[derive(Clone, Copy)]
-pub struct Floats;
+/// [`Words`] at compile time.
+trait Multiply {
+    /// `sum + left * right`, word by word.
+    fn step<S: Simd>(simd: S, left: S::F32, right: S::F32, sum: S::F32) -> S::F32;
+}
 
-impl<S: Simd> Words<S> for Floats {
+struct Floats;
+
+impl Multiply for Floats {
     #[inline(always)]
-    fn step(self, simd: S, sum: S::F32, left: S::F32, right: S::F32) -> S::F32 {
+    fn step<S: Simd>(simd: S, left: S::F32, right: S::F32, sum: S::F32) -> S::F32 {
         simd.mul_add(left, right, sum)
     }
 }
 
-/// Words are pairs of bf16, taken apart: for CPUs without an instruction for them.
-#[derive(Clone, Copy)]
-pub struct Pairs;
+struct Pairs;
 
-impl<S: Simd> Words<S> for Pairs {
+impl Multiply for Pairs {
     #[inline(always)]
-    fn step(self, simd: S, sum: S::F32, left: S::F32, right: S::F32) -> S::F32 {
-        let sum = simd.mul_add(simd.second_half(left), simd.second_half(right), sum);
-        simd.mul_add(simd.first_half(left), simd.first_half(right), sum)
+    fn step<S: Simd>(simd: S, left: S::F32, right: S::F32, sum: S::F32) -> S::F32 {
+        simd.mul_add_pairs(left, right, sum)
     }
 }
 
 /// Computes one tile.
-pub struct ComputeTile<W> {
-    words: W,
+pub struct ComputeTile {
+    words: Words,
     tile: Tile,
 }
 
-impl<W> ComputeTile<W> {
+impl ComputeTile {
     /// # Safety
     /// For `rows` rows, `left` is valid for reading `depth` words of each and `out` for reading and writing
     /// [`Simd::PANEL_VECTORS`] vectors of each; `right` is valid for reading `depth` rows of as many vectors; for the
     /// instruction set that the kernel will be run with.
-    pub unsafe fn new(words: W, tile: Tile) -> Self {
+    pub unsafe fn new(words: Words, tile: Tile) -> Self {
         Self { words, tile }
     }
 }
 
-impl<W> ComputeTile<W> {
-    /// Computes.
+impl Kernel for ComputeTile {
+    type Output = ();
     #[inline(always)]
-    pub fn run<S: Simd>(self, simd: S)
-    where
-        W: Words<S>,
-    {
-        // SAFETY: promised when `self` was made.
+    fn run<S: Simd>(self, simd: S) {
+        // SAFETY: promised when `self` was made; the last parameter is the number of vectors.
         unsafe {
-            match S::PANEL_VECTORS {
-                3 => self.vectors::<S, 3>(simd),
-                2 => self.vectors::<S, 2>(simd),
-                _ => self.vectors::<S, 1>(simd),
+            match (self.words, S::PANEL_VECTORS) {
+                (Words::Floats, 3) => self.tile.rows::<S, Floats, 3>(simd),
+                (Words::Floats, 2) => self.tile.rows::<S, Floats, 2>(simd),
+                (Words::Floats, _) => self.tile.rows::<S, Floats, 1>(simd),
+                (Words::Pairs, 3) => self.tile.rows::<S, Pairs, 3>(simd),
+                (Words::Pairs, 2) => self.tile.rows::<S, Pairs, 2>(simd),
+                (Words::Pairs, _) => self.tile.rows::<S, Pairs, 1>(simd),
             }
         }
     }
+}
 
+impl Tile {
     /// # Safety
-    /// As [`Self::new`], and `V` is [`Simd::PANEL_VECTORS`].
+    /// As [`ComputeTile::new`], and `V` is [`Simd::PANEL_VECTORS`].
     #[inline(always)]
-    unsafe fn vectors<S: Simd, const V: usize>(self, simd: S)
-    where
-        W: Words<S>,
-    {
+    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S) {
         // SAFETY: as the caller promises.
         unsafe {
-            match self.tile.rows {
-                9 if S::PANEL_ROWS >= 9 => self.compute::<S, 9, V>(simd),
-                8 if S::PANEL_ROWS >= 8 => self.compute::<S, 8, V>(simd),
-                7 if S::PANEL_ROWS >= 7 => self.compute::<S, 7, V>(simd),
-                6 if S::PANEL_ROWS >= 6 => self.compute::<S, 6, V>(simd),
-                5 if S::PANEL_ROWS >= 5 => self.compute::<S, 5, V>(simd),
-                4 => self.compute::<S, 4, V>(simd),
-                3 => self.compute::<S, 3, V>(simd),
-                2 => self.compute::<S, 2, V>(simd),
-                1 => self.compute::<S, 1, V>(simd),
+            match self.rows {
+                9 if S::PANEL_ROWS >= 9 => self.compute::<S, W, 9, V>(simd),
+                8 if S::PANEL_ROWS >= 8 => self.compute::<S, W, 8, V>(simd),
+                7 if S::PANEL_ROWS >= 7 => self.compute::<S, W, 7, V>(simd),
+                6 if S::PANEL_ROWS >= 6 => self.compute::<S, W, 6, V>(simd),
+                5 if S::PANEL_ROWS >= 5 => self.compute::<S, W, 5, V>(simd),
+                4 => self.compute::<S, W, 4, V>(simd),
+                3 => self.compute::<S, W, 3, V>(simd),
+                2 => self.compute::<S, W, 2, V>(simd),
+                1 => self.compute::<S, W, 1, V>(simd),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
     }
 
     /// # Safety
-    /// As [`Self::new`], `M` is the number of rows and `V` is [`Simd::PANEL_VECTORS`].
+    /// As [`ComputeTile::new`], `M` is the number of rows and `V` is [`Simd::PANEL_VECTORS`].
     #[inline(always)]
-    unsafe fn compute<S: Simd, const M: usize, const V: usize>(self, simd: S)
-    where
-        W: Words<S>,
-    {
-        let Tile { depth, left, left_row, right, out, out_row, add, .. } = self.tile;
+    unsafe fn compute<S: Simd, W: Multiply, const M: usize, const V: usize>(self, simd: S) {
+        let Self { depth, left, left_row, right, out, out_row, add, .. } = self;
         // SAFETY: offsets are of rows below `M`, of words below `depth` and of vectors below `V`, which the caller
         // promises to be readable (and writable, in `out`). Rows of bf16 may be unaligned words.
         unsafe {
@@ -146,7 +146,7 @@ impl<W> ComputeTile<W> {
                     let word = left.add(i * left_row + k).read_unaligned();
                     let word = simd.splat(f32::from_bits(word));
                     for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        *sum = self.words.step(simd, *sum, word, vector);
+                        *sum = W::step(simd, word, vector, *sum);
                     }
                 }
             }
@@ -159,26 +159,10 @@ impl<W> ComputeTile<W> {
     }
 }
 
-impl Kernel for ComputeTile<Floats> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        ComputeTile::run(self, simd);
-    }
-}
-
-impl Kernel for ComputeTile<Pairs> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        ComputeTile::run(self, simd);
-    }
-}
-
 /// Products of a few rows with a weight as it lies: `N` of its rows at a time, each with `M` rows of the left factor,
 /// vectors along the depth. Nothing is packed, because each element of the weight is used a few times only.
-pub struct Dots<W> {
-    words: W,
+pub struct Dots {
+    words: Words,
     dots: DotRows,
 }
 
@@ -197,34 +181,48 @@ pub struct DotRows {
     pub add: bool,
 }
 
-impl<W> Dots<W> {
+impl Dots {
     /// # Safety
     /// `left` is valid for reading `n_left` rows, and `right` for reading `n_right` rows, of `depth` words each; `out`
     /// for reading and writing `n_left` rows of `n_right` sums.
-    pub unsafe fn new(words: W, dots: DotRows) -> Self {
+    pub unsafe fn new(words: Words, dots: DotRows) -> Self {
         Self { words, dots }
     }
+}
 
-    /// Computes.
+impl Kernel for Dots {
+    type Output = ();
     #[inline(always)]
-    pub fn run<S: Simd>(self, simd: S)
-    where
-        W: Words<S>,
-    {
-        let DotRows { n_left, n_right, .. } = self.dots;
+    fn run<S: Simd>(self, simd: S) {
+        // SAFETY: promised when `self` was made.
+        unsafe {
+            match self.words {
+                Words::Floats => self.dots.blocks::<S, Floats>(simd),
+                Words::Pairs => self.dots.blocks::<S, Pairs>(simd),
+            }
+        }
+    }
+}
+
+impl DotRows {
+    /// # Safety
+    /// As [`Dots::new`].
+    #[inline(always)]
+    unsafe fn blocks<S: Simd, W: Multiply>(self, simd: S) {
+        let Self { n_left, n_right, .. } = self;
         for right in (0..n_right).step_by(4) {
             for left in (0..n_left).step_by(4) {
-                // SAFETY: promised when `self` was made, for rows below `n_left` and `n_right`.
+                // SAFETY: as the caller promises, for rows below `n_left` and `n_right`.
                 unsafe {
                     match ((n_left - left).min(4), (n_right - right).min(4)) {
-                        (4, 4) => self.compute::<S, 4, 4>(simd, left, right),
-                        (3, 4) => self.compute::<S, 3, 4>(simd, left, right),
-                        (2, 4) => self.compute::<S, 2, 4>(simd, left, right),
-                        (1, 4) => self.compute::<S, 1, 4>(simd, left, right),
+                        (4, 4) => self.compute::<S, W, 4, 4>(simd, left, right),
+                        (3, 4) => self.compute::<S, W, 3, 4>(simd, left, right),
+                        (2, 4) => self.compute::<S, W, 2, 4>(simd, left, right),
+                        (1, 4) => self.compute::<S, W, 1, 4>(simd, left, right),
                         (rows, columns) => {
                             for i in 0..rows {
                                 for j in 0..columns {
-                                    self.compute::<S, 1, 1>(simd, left + i, right + j);
+                                    self.compute::<S, W, 1, 1>(simd, left + i, right + j);
                                 }
                             }
                         }
@@ -237,15 +235,13 @@ impl<W> Dots<W> {
     /// # Safety
     /// `M` rows from `first_left` and `N` rows from `first_right` exist.
     #[inline(always)]
-    unsafe fn compute<S: Simd, const M: usize, const N: usize>(
-        &self,
+    unsafe fn compute<S: Simd, W: Multiply, const M: usize, const N: usize>(
+        self,
         simd: S,
         first_left: usize,
         first_right: usize,
-    ) where
-        W: Words<S>,
-    {
-        let DotRows { left, left_row, right, right_row, depth, out, out_row, add, .. } = self.dots;
+    ) {
+        let Self { left, left_row, right, right_row, depth, out, out_row, add, .. } = self;
         let whole = depth - depth % S::LANES;
         // SAFETY: rows exist as the caller promises; words are below `depth`, in whole vectors below `whole` and one by
         // one above. Unaligned loads are allowed.
@@ -254,14 +250,14 @@ impl<W> Dots<W> {
             let right: [*const u32; N] = std::array::from_fn(|j| right.add((first_right + j) * right_row));
             let mut sums = [[simd.splat(0.0); N]; M];
             for k in (0..whole).step_by(S::LANES) {
-                let vectors: [S::F32; N] = right.map(
-                    #[inline(always)]
-                    |row| simd.load_at(row.add(k).cast()),
-                );
+                let mut vectors = [simd.splat(0.0); N];
+                for (vector, row) in vectors.iter_mut().zip(right) {
+                    *vector = simd.load_at(row.add(k).cast());
+                }
                 for (sums, row) in sums.iter_mut().zip(left) {
                     let vector = simd.load_at(row.add(k).cast());
                     for (sum, right) in sums.iter_mut().zip(vectors) {
-                        *sum = self.words.step(simd, *sum, vector, right);
+                        *sum = W::step(simd, vector, right, *sum);
                     }
                 }
             }
@@ -269,7 +265,7 @@ impl<W> Dots<W> {
                 // One word in the first lane; zeros elsewhere add nothing.
                 for (sums, left) in sums.iter_mut().zip(left) {
                     for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = self.words.step(simd, *sum, word(simd, left.add(k)), word(simd, right.add(k)));
+                        *sum = W::step(simd, word(simd, left.add(k)), word(simd, right.add(k)), *sum);
                     }
                 }
             }
@@ -289,20 +285,4 @@ impl<W> Dots<W> {
 unsafe fn word<S: Simd>(simd: S, from: *const u32) -> S::F32 {
     // SAFETY: as the caller promises.
     simd.load_part(&[f32::from_bits(unsafe { from.read_unaligned() })], 0.0)
-}
-
-impl Kernel for Dots<Floats> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        Dots::run(self, simd);
-    }
-}
-
-impl Kernel for Dots<Pairs> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        Dots::run(self, simd);
-    }
 }
