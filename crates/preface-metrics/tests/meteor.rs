@@ -1,7 +1,7 @@
 //! METEOR equals its Java program, for sets and segments. `golden/meteor/make.py` and `golden/coco/make.py` made the
 //! expectations.
 //!
-//! METEOR's tables are not in the repository: `tests/fetch-meteor.sh` brings them to `fetched/meteor`, or the variable
+//! METEOR's tables are not in the repository: `cargo xtask fetch meteor` brings them to `fetched/meteor`, or the variable
 //! `PREFACE_METEOR_DATA` names their folder; without them these tests print that they are skipped.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -18,7 +18,7 @@ fn tables(test: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: {test} needs METEOR's tables (tests/fetch-meteor.sh)");
+    eprintln!("skipped: {test} needs METEOR's tables (cargo xtask fetch meteor)");
     None
 }
 

@@ -261,7 +261,7 @@ struct Matrix<'a> {
 
 impl Matrix<'_> {
     fn probe(&self, names: &Names, weights: &Weights) -> Result<Probe, WeightsError> {
-        let name = resolve(names, weights, &format!("{}.weight", self.name));
+        let name = names.resolve(weights, &format!("{}.weight", self.name));
         let shape = [self.n_stored_row, self.n_column];
         let shape = if names.transposed { [shape[1], shape[0]] } else { shape };
         let tensor = weights.read_shaped(&name, &shape)?;
@@ -284,12 +284,6 @@ impl Matrix<'_> {
         let column = (i as f64 * GOLDEN_SECTION).fract() * self.n_column as f64;
         (i * self.n_row / PER_MATRIX, column as usize)
     }
-}
-
-/// The name as this file has it: some leave out the first word of all names.
-fn resolve(names: &Names, weights: &Weights, name: &str) -> String {
-    let short = name.strip_prefix(names.optional_prefix).unwrap_or(name);
-    if weights.info(name).is_none() && weights.info(short).is_some() { short.into() } else { name.into() }
 }
 
 fn rounded(value: f32) -> f32 {

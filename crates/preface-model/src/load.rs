@@ -307,13 +307,15 @@ impl<B: Backend> Loader<'_, B> {
     /// A matrix of which every row belongs to a token or position: never stored transposed.
     fn table(&self, name: &str, n_row: usize) -> Result<B::Weight, LoadError> {
         let n_column = self.files.spec.d_model;
-        let tensor =
-            self.files.weights.read_shaped(&self.resolve(&format!("{name}.weight")), &[n_row, n_column])?;
+        let tensor = self.files.weights.read_shaped(
+            &self.names.resolve(&self.files.weights, &format!("{name}.weight")),
+            &[n_row, n_column],
+        )?;
         Ok(self.backend.weight(vec![HostMatrix { n_row, n_column, values: tensor.to_f32() }]))
     }
 
     fn matrix(&self, name: &str, n_row: usize, n_column: usize) -> Result<Vec<f32>, LoadError> {
-        let name = self.resolve(&format!("{name}.weight"));
+        let name = self.names.resolve(&self.files.weights, &format!("{name}.weight"));
         if !self.names.transposed {
             return Ok(self.files.weights.read_shaped(&name, &[n_row, n_column])?.to_f32());
         }
@@ -323,19 +325,12 @@ impl<B: Backend> Loader<'_, B> {
 
     fn bias(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
         let name = format!("{name}.bias");
-        let exists = self.files.weights.info(&self.resolve(&name)).is_some();
+        let exists = self.files.weights.info(&self.names.resolve(&self.files.weights, &name)).is_some();
         exists.then(|| self.vector(&name, len)).transpose()
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        Ok(self.files.weights.read_shaped(&self.resolve(name), &[len])?.to_f32())
-    }
-
-    /// The name as this file has it: some files leave out the first word of all names.
-    fn resolve(&self, name: &str) -> String {
-        let short = name.strip_prefix(self.names.optional_prefix).unwrap_or(name);
-        let has = |name: &str| self.files.weights.info(name).is_some();
-        if !has(name) && has(short) { short.into() } else { name.into() }
+        Ok(self.files.weights.read_shaped(&self.names.resolve(&self.files.weights, name), &[len])?.to_f32())
     }
 }
 

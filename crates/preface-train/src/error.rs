@@ -99,7 +99,9 @@ pub enum CheckpointError {
         source: serde_json::Error,
     },
     /// A vector of another length than the run's.
-    #[error("{path}: `{name}` has {got} numbers, but this run's has {want}: the checkpoint is of another model or method")]
+    #[error(
+        "{path}: `{name}` has {got} numbers, but this run's has {want}: the checkpoint is of another model or method"
+    )]
     Length {
         /// The file.
         path: PathBuf,

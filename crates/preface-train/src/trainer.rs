@@ -234,7 +234,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let mut grads = attachments.zero_grad(self.model.backend());
         let (seed, step, probability) = (settings.seed, self.step, settings.prefix_dropout);
         let prefix_dropout = |i: usize| {
-            (probability > 0.0).then(|| Dropout { probability, stream: Dropout::stream([seed, step, i as u64]) })
+            (probability > 0.0)
+                .then(|| Dropout { probability, stream: Dropout::stream([seed, step, i as u64]) })
         };
         let wanted = GradientSum {
             grads: Some(&mut grads),

@@ -37,9 +37,38 @@ pub enum Command {
     Score(ScoreArgs),
     /// Show and check a model, an artefact, a checkpoint or a run folder
     Inspect(InspectArgs),
+    /// Install data that may not be shipped, such as METEOR's
+    #[command(subcommand)]
+    Assets(AssetsCommand),
     /// Measure speed and memory
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// `assets`
+#[derive(Debug, Subcommand)]
+pub enum AssetsCommand {
+    /// Check an asset and put it into the user's data folder
+    Add(AssetsAddArgs),
+}
+
+/// `assets add`
+#[derive(Debug, Args)]
+pub struct AssetsAddArgs {
+    /// What it is
+    pub asset: Asset,
+    /// Where it comes from: for METEOR the wheel of pycocoevalcap 1.2, its jar, or the jar's folder
+    pub path: PathBuf,
+    /// Put it into this folder instead
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
+/// Data that metrics need and that may not be shipped.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Asset {
+    /// METEOR 1.5's English synonyms, paraphrases and function words
+    Meteor,
 }
 
 /// `demo`

@@ -9,6 +9,7 @@ mod llama;
 pub(crate) use config::{Config, Key};
 
 use crate::load::LoadError;
+use crate::weights::TensorSource;
 use crate::{Family, ModelSpec};
 
 /// What a model type is called in a config.json (`model_type`) and in a GGUF (`general.architecture`).
@@ -35,6 +36,15 @@ pub(crate) struct Names {
     pub transposed: bool,
     /// Rotary pairs are stored side by side (`2i`, `2i + 1`), not half a head apart.
     pub interleaved_rotary: bool,
+}
+
+impl Names {
+    /// The name as a file has it: some files leave out the first word of all names.
+    pub fn resolve(&self, weights: &dyn TensorSource, name: &str) -> String {
+        let short = name.strip_prefix(self.optional_prefix).unwrap_or(name);
+        let is_short = weights.info(name).is_none() && weights.info(short).is_some();
+        if is_short { short.into() } else { name.into() }
+    }
 }
 
 /// Names of a block's tensors. Several names are parts stacked along the output features.

@@ -94,7 +94,7 @@ impl Dtype {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    /// Whether [`Dtype::decode`] knows this type.
+    /// Whether values of this type decode to `f32`.
     pub fn is_decodable(self) -> bool {
         !matches!(self, Dtype::Other(_))
     }

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod assets;
 mod bench;
 mod demo;
 mod eval;
@@ -11,7 +12,7 @@ mod train;
 use anyhow::Result;
 use preface_metrics::{Metric, MetricError, MetricOptions, registry};
 
-use crate::args::{BenchCommand, Cli, Command};
+use crate::args::{AssetsCommand, BenchCommand, Cli, Command};
 use crate::exit::WrongUse;
 
 /// Runs what was asked for.
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Assets(AssetsCommand::Add(args)) => assets::add(&args),
         Command::Bench(BenchCommand::Train(args)) => bench::train(&args),
         Command::Bench(BenchCommand::Generate(args)) => bench::generate(&args),
     }
@@ -33,7 +35,8 @@ pub fn run(cli: Cli) -> Result<()> {
 
 /// The metrics of a list of names. A name that is not known is wrong use.
 fn metrics(names: &str, options: &MetricOptions) -> Result<Vec<Box<dyn Metric>>> {
-    registry::build(names, options).map_err(|error| match error {
+    let options = MetricOptions { meteor_data: assets::meteor(), ..options.clone() };
+    registry::build(names, &options).map_err(|error| match error {
         MetricError::UnknownMetric { .. } => {
             let known: Vec<&str> = registry::ENTRIES.iter().map(|entry| entry.name).collect();
             WrongUse(format!("{error} (known: {})", known.join(", "))).into()
