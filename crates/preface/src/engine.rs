@@ -51,13 +51,14 @@ pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Model<CpuBackend>> 
 /// The backend that the settings ask for. Must be made once: it also sets how many threads rayon has.
 fn backend(compute: &Compute) -> Result<CpuBackend> {
     let default = CpuOptions::default();
+    let tier = Tier::ALL.into_iter().find(|tier| tier.name() == compute.tier);
     let precision = match compute.precision.as_str() {
         "f32" => Precision::F32,
         "bf16" => Precision::Bf16,
+        // A forced tier may not be the one that automatic precision has in mind.
+        _ if tier.is_some_and(|tier| tier != Tier::Avx512Bf16) => Precision::F32,
         _ => default.precision,
     };
-    let tiers = [Tier::Scalar, Tier::Avx2, Tier::Avx512];
-    let tier = tiers.into_iter().find(|tier| tier.name() == compute.tier);
     let threads = compute.threads.unwrap_or(default.threads);
     let backend = CpuBackend::new(CpuOptions { precision, threads, tier })?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads")?;
@@ -74,4 +75,18 @@ pub fn described<B: Backend>(model: &Model<B>) -> String {
 /// Shapes and sizes of a model, in words.
 pub fn shapes(files: &ModelFiles) -> String {
     preface_model::Shapes::of(files.spec()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::setting::{self, Kind};
+
+    #[test]
+    fn every_tier_can_be_asked_for() {
+        let setting = setting::find(&[setting::COMPUTE], "tier").unwrap();
+        let Kind::Choice(words) = setting.kind else { panic!("a choice") };
+        let tiers: Vec<&str> = std::iter::once("auto").chain(Tier::ALL.map(Tier::name)).collect();
+        assert_eq!(words, tiers);
+    }
 }

@@ -75,7 +75,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         ui::duration(start.elapsed()),
         args.out.display()
     ))?;
-    for line in files_table().lines(ui::width()).iter().skip(1) {
+    for line in files_table().lines(ui::width() - 2) {
         out.line(&format!("  {line}"))?;
     }
     next_commands(&args.out, &held_out, &mut out)?;
@@ -203,7 +203,7 @@ impl<'a> HeldOut<'a> {
         };
         row("loss of a token", &|measured| format!("{:.3}", measured.loss.mean()));
         row("perplexity", &|measured| format!("{:.2}", measured.loss.perplexity()));
-        row("stories with all four words", &|measured| measured.n_with_all.to_string());
+        row("has all four words", &|measured| measured.n_with_all.to_string());
         for line in table.lines(width) {
             out.line(&line)?;
         }
@@ -218,7 +218,7 @@ fn has_all(prompt: &str, story: &str) -> bool {
 }
 
 fn files_table() -> Table {
-    let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
+    let mut table = Table::of_facts();
     for (name, about) in [
         ("adapter_model.safetensors", "the prefix, for preface and PEFT"),
         ("README.md", "its card"),

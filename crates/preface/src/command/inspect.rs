@@ -112,7 +112,7 @@ impl Report {
             return out.finish();
         }
         out.line(&format!("{}: {}", args.path, self.kind))?;
-        let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
+        let mut table = Table::of_facts();
         for (name, value) in &self.facts {
             let text = match value {
                 Value::String(text) => text.clone(),
@@ -131,8 +131,8 @@ impl Report {
             };
             table.row(vec![(*name).into(), text]);
         }
-        for line in table.lines(ui::width()).iter().skip(1) {
-            out.line(line)?;
+        for line in table.lines(ui::width()) {
+            out.line(&line)?;
         }
         if args.tensors {
             let columns = [

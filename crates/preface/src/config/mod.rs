@@ -262,3 +262,71 @@ pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(lines: &str) -> Typed {
+        let text = format!("model = \"m\"\ntrain = \"t\"\n{lines}");
+        Typed::new(toml::from_str(&text).unwrap())
+    }
+
+    fn resolved(lines: &str) -> RunConfig {
+        RunConfig::resolve(&typed(lines), Family::Llama).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_resolves_to_the_same() {
+        let recorded = Recorded {
+            preface_version: "0".into(),
+            train_sha256: "a".into(),
+            valid_sha256: None,
+            model_fingerprint: "b".into(),
+            precision: "f32".into(),
+            tier: "scalar".into(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        for lines in [
+            "",
+            "recipe = \"2021\"\nvalid = \"v\"\nearly_stopping_patience = 3",
+            "init_text = \"a \\\"quoted\\\" text\"\nseparator = \"\\n\"\ntemplate = \"Q: {prompt}\"",
+            "stop_strings = [\"x\\ny\"]\nbad_words_ids = [[1, 2]]\nearly_stopping = \"never\"\nmax_length = 7",
+        ] {
+            let config = resolved(lines);
+            fs_err::write(&path, config.to_toml(&recorded)).unwrap();
+            let again = Typed::default().with_file(&path, TRAIN_TABLES).unwrap();
+            assert_eq!(RunConfig::resolve(&again, Family::Llama).unwrap(), config, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_depends_on_the_family_and_gives_way_to_what_is_typed() {
+        let lines = "recipe = \"2021\"\nnum_virtual_tokens = 7";
+        let on = |family| RunConfig::resolve(&typed(lines), family).unwrap();
+        use preface_model::tokenizer::Separator;
+        assert_eq!(on(Family::Gpt2).text.separator, Separator::Bos);
+        assert_eq!(on(Family::Llama).text.separator, Separator::Blank);
+        assert_eq!(on(Family::Llama).prefix.num_virtual_tokens, Some(7));
+        assert_eq!(on(Family::Llama).generation.num_beams, 5);
+    }
+
+    #[test]
+    fn an_init_text_brings_its_rows_unless_they_are_typed() {
+        assert_eq!(resolved("").prefix.num_virtual_tokens, Some(10));
+        assert_eq!(resolved("init_text = \"a b\"").prefix.num_virtual_tokens, None);
+        assert_eq!(resolved("init_text = \"a b\"").prefix.init, Init::Text);
+        let both = "init_text = \"a b\"\nnum_virtual_tokens = 2";
+        assert_eq!(resolved(both).prefix.num_virtual_tokens, Some(2));
+        for wrong in ["init = \"text\"", "init = \"zeros\"\ninit_text = \"a\"", "recipe = \"direct\""] {
+            assert!(RunConfig::resolve(&typed(wrong), Family::Llama).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn one_seed_serves_training_and_generation() {
+        assert_eq!(resolved("seed = 9").seed, 9);
+        assert_eq!(resolved("seed = 9").generation.seed, 9);
+    }
+}

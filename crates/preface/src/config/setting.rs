@@ -151,7 +151,7 @@ pub const COMPUTE: Table = Table {
         often("threads", Kind::Integer, "Threads (never changes a result) [default: all CPUs]"),
         rarely(
             "tier",
-            Kind::Choice(&["auto", "scalar", "avx2", "avx512"]),
+            Kind::Choice(&["auto", "scalar", "avx2", "avx512", "avx512bf16"]),
             "Instruction set of the kernels [default: the best there is]",
         ),
     ],
@@ -301,5 +301,55 @@ pub fn unknown(tables: &[Table], name: &str) -> String {
     match super::nearest(&name.replace('-', "_"), names) {
         Some(nearest) => format!("unknown setting `{name}`; did you mean `{nearest}`?"),
         None => format!("unknown setting `{name}`; `--help` lists all"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AnswerConfig, TRAIN_TABLES, defaults};
+
+    #[test]
+    fn every_default_belongs_to_a_setting_and_no_name_stands_twice() {
+        for tables in [TRAIN_TABLES, AnswerConfig::TABLES] {
+            let mut names: Vec<&str> =
+                tables.iter().flat_map(|table| table.settings).map(|setting| setting.name).collect();
+            names.sort_unstable();
+            let n = names.len();
+            names.dedup();
+            assert_eq!(names.len(), n);
+        }
+        for (name, value) in defaults() {
+            let setting = find(TRAIN_TABLES, &name).unwrap_or_else(|| panic!("`{name}` is no setting"));
+            assert!(setting.kind.check(value.clone()).is_ok(), "{name} = {value}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_their_kind() {
+        let read = |kind: Kind, text: &str| kind.parse(text);
+        assert_eq!(read(Kind::Integer, "12"), Ok(Value::Integer(12)));
+        assert_eq!(read(Kind::Number, "5e-3"), Ok(Value::Float(5e-3)));
+        assert_eq!(read(Kind::Number, "1"), Ok(Value::Float(1.0)));
+        assert_eq!(read(Kind::Text, "12"), Ok(Value::String("12".into())));
+        assert_eq!(read(Kind::Switch, "true"), Ok(Value::Boolean(true)));
+        let texts = Value::Array(vec!["a".into(), "b".into()]);
+        assert_eq!(read(Kind::Texts, "[\"a\", \"b\"]"), Ok(texts));
+        assert_eq!(read(Kind::Texts, "[a"), Ok(Value::Array(vec!["[a".into()])));
+        assert!(read(Kind::TokenLists, "[[1, 2], [3]]").is_ok());
+        for (kind, text) in [
+            (Kind::Integer, "-1"),
+            (Kind::Integer, "1.5"),
+            (Kind::Number, "nan"),
+            (Kind::Number, "inf"),
+            (Kind::Switch, "yes"),
+            (Kind::TokenLists, "[[-1]]"),
+            (Kind::TokenLists, "[1]"),
+            (Kind::Choice(&["a"]), "b"),
+        ] {
+            assert!(read(kind, text).unwrap_err().contains(text), "{kind:?} {text}");
+        }
+        // A number in a file where a text is meant.
+        assert_eq!(Kind::Choice(&["2021"]).check(Value::Integer(2021)), Ok(Value::String("2021".into())));
     }
 }

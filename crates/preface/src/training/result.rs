@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{Job, folder};
 use crate::measure::peak_memory_bytes;
 use crate::pairs::PairCounts;
-use crate::ui::{self, Align, Output, Table};
+use crate::ui::{self, Output, Table};
 
 /// What came out of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -168,7 +168,7 @@ impl RunResult {
             out.line(&json!(self).to_string())?;
             return out.finish();
         }
-        let mut table = Table::new(&[("result", Align::Left), ("", Align::Left)]);
+        let mut table = Table::of_facts();
         let mut row = |name: &str, text: String| table.row(vec![name.into(), text]);
         row(
             "artefact",

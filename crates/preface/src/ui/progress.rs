@@ -24,7 +24,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(length), target).with_position(position);
         // The wide message is cut to what room there is, so a narrow terminal keeps one line.
         let template = match super::width() {
-            ..60 => "{pos}/{len} {wide_msg}",
+            ..60 => "{pos}/{len}, {eta} left{wide_msg}",
             _ => "{prefix} [{bar:20}] {pos}/{len}, {eta} left{wide_msg}",
         };
         let style = ProgressStyle::with_template(template).expect("a template of known keys");

@@ -15,6 +15,7 @@ pub enum Align {
 
 /// A table under construction.
 pub struct Table {
+    /// Empty for a table without one.
     head: Vec<String>,
     align: Vec<Align>,
     rows: Vec<Vec<String>>,
@@ -34,16 +35,21 @@ impl Table {
         }
     }
 
+    /// A table without a head: names and what is said of them.
+    pub fn of_facts() -> Self {
+        Self { head: Vec::new(), align: vec![Align::Left; 2], rows: Vec::new() }
+    }
+
     /// Appends a row of as many cells as there are columns.
     pub fn row(&mut self, cells: Vec<String>) {
-        assert_eq!(cells.len(), self.head.len(), "a cell for each column");
+        assert_eq!(cells.len(), self.align.len(), "a cell for each column");
         self.rows.push(cells);
     }
 
     /// The lines for a terminal of this width, without trailing blanks.
     pub fn lines(&self, width: usize) -> Vec<String> {
-        let last = self.head.len() - 1;
-        let all = || std::iter::once(&self.head).chain(&self.rows);
+        let last = self.align.len() - 1;
+        let all = || std::iter::once(&self.head).filter(|head| !head.is_empty()).chain(&self.rows);
         let widest = |column: usize| all().map(|row| display_width(&row[column])).max().unwrap_or(0);
         let widths: Vec<usize> = (0..=last).map(widest).collect();
         let before: usize = widths[..last].iter().map(|width| width + GAP).sum();
@@ -82,6 +88,13 @@ impl Table {
         let names = self.head.iter().map(|name| display_width(name)).max().unwrap_or(0);
         let mut lines = Vec::new();
         for row in &self.rows {
+            if self.head.is_empty() {
+                let options = Options::new(width).subsequent_indent("  ");
+                lines.extend(
+                    textwrap::wrap(&row.join(": "), options).into_iter().map(|line| line.into_owned()),
+                );
+                continue;
+            }
             for (name, cell) in self.head.iter().zip(row) {
                 let blanks = " ".repeat(names - display_width(name) + GAP);
                 for (i, part) in wrap(cell, width.saturating_sub(names + GAP).max(1)).iter().enumerate() {
@@ -157,6 +170,21 @@ mod tests {
         assert!(lines.iter().all(|line| display_width(line) <= 26), "{lines:#?}");
         assert_eq!(lines[0], "metric     bleu");
         assert_eq!(lines[2], "signature  nrefs:1|");
+    }
+
+    #[test]
+    fn facts_have_no_head() {
+        let mut facts = Table::of_facts();
+        facts.row(vec!["adapter_model.safetensors".into(), "the prefix, for preface and PEFT".into()]);
+        facts.row(vec!["README.md".into(), "its card".into()]);
+        let wide = [
+            "adapter_model.safetensors  the prefix, for preface and PEFT",
+            "README.md                  its card",
+        ];
+        assert_eq!(facts.lines(80), wide);
+        let narrow =
+            ["adapter_model.safetensors: the", "  prefix, for preface and PEFT", "README.md: its card"];
+        assert_eq!(facts.lines(30), narrow);
     }
 
     #[test]

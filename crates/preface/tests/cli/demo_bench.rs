@@ -16,7 +16,7 @@ fn the_demo_shows_a_plain_difference_and_replaces_only_its_own_files() {
     };
     let [bare, with] = row("loss of a token")[..] else { panic!("two losses") };
     assert!(with < 0.5 * bare, "{bare} {with}");
-    let [bare, with] = row("stories with all four words")[..] else { panic!("two counts") };
+    let [bare, with] = row("has all four words")[..] else { panic!("two counts") };
     assert!(bare < 6.0 && with > 20.0, "{bare} {with}");
     for file in ["adapter_model.safetensors", "README.md", "loss.svg", "run.toml", "valid.jsonl"] {
         assert!(folder.join("preface-demo").join(file).exists(), "{file}");
