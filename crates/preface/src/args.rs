@@ -141,13 +141,14 @@ pub struct GenerateArgs {
 
 /// `eval`
 #[derive(Debug, Args)]
+#[command(after_help = score::metrics())]
 pub struct EvalArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Data with references
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Metrics, separated by commas; `perplexity` alone generates nothing
+    /// Metrics, separated by commas (below); `perplexity` alone generates nothing
     #[arg(long, value_name = "NAMES", default_value = "bleu")]
     pub metrics: String,
     /// Lower-case both sides before scoring

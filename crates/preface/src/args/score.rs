@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use preface_metrics::registry;
 
 /// `score`
 #[derive(Debug, Args)]
+#[command(after_help = metrics())]
 pub struct ScoreArgs {
     /// Texts to be scored, one file for each system; the first is the one that others are compared with
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
@@ -13,7 +15,7 @@ pub struct ScoreArgs {
     /// References: one file of any form, or several with a line for each segment
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub references: Vec<PathBuf>,
-    /// Metrics, separated by commas; `--metrics help` lists them
+    /// Metrics, separated by commas (below)
     #[arg(long, value_name = "NAMES", default_value = "bleu")]
     pub metrics: String,
     /// Lower-case both sides (BLEU, chrF)
@@ -58,6 +60,12 @@ pub struct ScoreArgs {
     /// Print a Markdown table
     #[arg(long)]
     pub markdown: bool,
+}
+
+/// The names of all metrics, for the end of the help text.
+pub fn metrics() -> String {
+    let lines = registry::ENTRIES.iter().map(|entry| format!("  {:<14} {}", entry.name, entry.about));
+    std::iter::once("Metrics:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 /// BLEU's tokenizers under sacreBLEU's names.

@@ -8,7 +8,7 @@ use preface_metrics::metric::bleu::{BleuTokenizer, Smoothing};
 use preface_metrics::metric::rouge::ReferenceChoice;
 use preface_metrics::read::{check_inputs, read_hypotheses, read_references, records};
 use preface_metrics::slice::{Slice, by_value};
-use preface_metrics::{Direction, Metric, MetricOptions, References, Score, StatisticsTable, registry};
+use preface_metrics::{Direction, Metric, MetricOptions, References, Score, StatisticsTable};
 use serde::Serialize;
 use serde_json::json;
 
@@ -38,9 +38,6 @@ struct System {
 
 /// Runs the command.
 pub fn run(args: &ScoreArgs) -> Result<()> {
-    if args.metrics == "help" {
-        return list_metrics();
-    }
     let metrics = super::metrics(&args.metrics, &options(args)?)?;
     if metrics.is_empty() {
         return Err(WrongUse("--metrics names no metric".into()).into());
@@ -292,16 +289,4 @@ fn cell(score: &SystemScore) -> String {
 /// The file's name without its ending.
 fn name_of(path: &Path) -> String {
     path.file_stem().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-fn list_metrics() -> Result<()> {
-    let mut table = Table::new(&[("name", Align::Left), ("what it is", Align::Left)]);
-    for entry in registry::ENTRIES {
-        table.row(vec![entry.name.into(), entry.about.into()]);
-    }
-    let mut out = Output::stdout();
-    for line in table.lines(ui::width()) {
-        out.line(&line)?;
-    }
-    out.finish()
 }

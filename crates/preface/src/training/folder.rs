@@ -29,6 +29,10 @@ pub const CURVE: &str = "loss.svg";
 /// What came out.
 pub const RESULT: &str = "result.json";
 
+/// All files of a run folder, checkpoints apart.
+const FILES: [&str; 8] =
+    [RESULT, METRICS, CURVE, RUN, artefact::TENSORS, artefact::CONFIG, artefact::MANIFEST, artefact::CARD];
+
 /// Settings that a resumed run may change: they do not change a result, or say on which machine it goes on.
 const FREE: [&str; 2] = ["threads", "tier"];
 
@@ -70,6 +74,12 @@ impl RunFolder {
             };
             bail!("{}: exists already; {hint}", path.display());
         }
+        if is_used && !run_file.exists() {
+            // A README.md, say, that somebody wrote.
+            if let Some(file) = FILES.iter().map(|name| path.join(name)).find(|file| file.exists()) {
+                bail!("{}: is not of a run and would be lost; name another folder", file.display());
+            }
+        }
         Ok(Some((Self::new(path), typed)))
     }
 
@@ -107,9 +117,8 @@ impl RunFolder {
 ///
 /// # Errors
 /// If one of them cannot be removed.
-pub fn remove_run(folder: &Path) -> Result<()> {
-    let artefact = [artefact::TENSORS, artefact::CONFIG, artefact::MANIFEST, artefact::CARD];
-    for name in [RESULT, METRICS, CURVE, RUN].into_iter().chain(artefact) {
+fn remove_run(folder: &Path) -> Result<()> {
+    for name in FILES {
         let path = folder.join(name);
         if path.is_file() {
             fs_err::remove_file(&path)?;

@@ -33,6 +33,10 @@ pub fn fact(name: &str, text: &str) {
     const NAME_WIDTH: usize = 10;
     let first = format!("{name:<NAME_WIDTH$} ");
     let rest = " ".repeat(NAME_WIDTH + 1);
-    let options = textwrap::Options::new(width()).initial_indent(&first).subsequent_indent(&rest);
-    note(&textwrap::fill(text, options.break_words(false)));
+    let options = textwrap::Options::new(width())
+        .initial_indent(&first)
+        .subsequent_indent(&rest)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .break_words(false);
+    note(&textwrap::fill(text, options));
 }

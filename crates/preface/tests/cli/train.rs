@@ -177,6 +177,12 @@ fn a_folder_in_use_needs_resume_or_force() {
     fs_err::create_dir(folder.join("other")).unwrap();
     write(&folder.join("other"), "notes.txt", "mine");
     refused(folder, &train("other", &[]), 1, &["other: exists already", "not a run folder"]);
+    write(&folder.join("other"), "README.md", "mine");
+    refused(folder, &train("other", &["--force"]), 1, &["README.md", "would be lost"]);
+    assert_eq!(read(&folder.join("other"), "README.md"), "mine");
+    fs_err::remove_file(folder.join("other/README.md")).unwrap();
+    done(folder, &train("other", &["--force", "--max-steps", "1"]));
+    assert_eq!(read(&folder.join("other"), "notes.txt"), "mine");
     fs_err::create_dir(folder.join("empty")).unwrap();
     done(folder, &train("empty", &["--max-steps", "1"]));
 }
