@@ -15,7 +15,7 @@ use std::ops::Range;
 use half::bf16;
 use preface_backend::Direction;
 
-use crate::simd::{ComputeTile, DotRows, Dots, Simd, Tile, Words};
+use crate::simd::{ComputeTile, DotRows, Dots, SQUARE, Simd, Tile, Words, turn_rows};
 use crate::storage::{CpuWeight, Values, View};
 
 /// Rows up to which the weight is not packed.
@@ -136,7 +136,7 @@ pub fn product<S: Simd>(
                 let columns =
                     columns.start + first..columns.end.min(columns.start + first + S::PANEL_COLUMNS);
                 let n_word = factors.words() * S::PANEL_COLUMNS;
-                pack::<S>(factors, columns, bytemuck::cast_slice_mut(&mut panels[start..start + n_word]));
+                pack(simd, factors, columns, bytemuck::cast_slice_mut(&mut panels[start..start + n_word]));
                 start += n_word;
             }
         }
@@ -235,13 +235,13 @@ impl LeftRows {
 
 /// Packs columns of the right factor: word `w` of column `j` at `w * PANEL_COLUMNS + j`, zeros where there is nothing.
 #[inline(always)]
-fn pack<S: Simd>(factors: &Factors<'_>, columns: Range<usize>, panel: &mut [u32]) {
+fn pack<S: Simd>(simd: S, factors: &Factors<'_>, columns: Range<usize>, panel: &mut [u32]) {
     let (depth, n_in) = (&factors.depth, factors.weight.n_in);
     match (&factors.weight.values, factors.direction) {
         (Values::F32(weight), Direction::Plain) => {
             let row =
                 |column: usize| -> &[f32] { &weight[column * n_in + depth.start..column * n_in + depth.end] };
-            pack_turned::<S>(columns, |column| bytemuck::cast_slice(row(column)), factors.words(), panel);
+            pack_turned(simd, columns, |column| bytemuck::cast_slice(row(column)), factors.words(), panel);
         }
         (Values::Bf16(weight), Direction::Plain) => {
             let row = |column: usize| -> &[bf16] {
@@ -250,7 +250,8 @@ fn pack<S: Simd>(factors: &Factors<'_>, columns: Range<usize>, panel: &mut [u32]
             let whole = depth.len() / 2;
             let (even, odd) = panel.split_at_mut(whole * S::PANEL_COLUMNS);
             if factors.lies_in_words() {
-                pack_turned::<S>(
+                pack_turned(
+                    simd,
                     columns.clone(),
                     |column| bytemuck::cast_slice(&row(column)[..2 * whole]),
                     whole,
@@ -302,41 +303,21 @@ fn pair(first: bf16, second: bf16) -> u32 {
     u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16
 }
 
-/// Packs columns that lie as rows, block by block: a block's reads and writes stay in the first-level cache.
+/// Packs columns that lie as rows, some at a time: reads and writes stay in the first-level cache.
 #[inline(always)]
 fn pack_turned<'a, S: Simd>(
+    simd: S,
     columns: Range<usize>,
     row: impl Fn(usize) -> &'a [u32],
     n_word: usize,
     panel: &mut [u32],
 ) {
-    const BLOCK: usize = 8;
-    for first_column in (0..S::PANEL_COLUMNS).step_by(BLOCK) {
-        let column = |j: usize| columns.start + first_column + j;
-        let rows: [&[u32]; BLOCK] =
-            std::array::from_fn(|j| if column(j) < columns.end { &row(column(j))[..n_word] } else { &[] });
-        let full = column(BLOCK) <= columns.end;
-        for first in (0..n_word).step_by(BLOCK) {
-            let panel = &mut panel[first * S::PANEL_COLUMNS..];
-            if full && first + BLOCK <= n_word {
-                let mut block: [&[u32; BLOCK]; BLOCK] = [&[0; BLOCK]; BLOCK];
-                for (block, row) in block.iter_mut().zip(rows) {
-                    *block = row[first..].first_chunk().expect("the row has a block's words");
-                }
-                for (word, to) in panel.chunks_exact_mut(S::PANEL_COLUMNS).take(BLOCK).enumerate() {
-                    let to: &mut [u32; BLOCK] =
-                        to[first_column..].first_chunk_mut().expect("a panel has whole blocks");
-                    for (to, row) in to.iter_mut().zip(block) {
-                        *to = row[word];
-                    }
-                }
-            } else {
-                for (word, to) in panel.chunks_exact_mut(S::PANEL_COLUMNS).take(BLOCK).enumerate() {
-                    for (to, row) in to[first_column..first_column + BLOCK].iter_mut().zip(rows) {
-                        *to = row.get(first + word).copied().unwrap_or(0);
-                    }
-                }
-            }
+    for first in (0..S::PANEL_COLUMNS).step_by(SQUARE) {
+        let mut rows = [None; SQUARE];
+        for (j, to) in rows.iter_mut().enumerate() {
+            let column = columns.start + first + j;
+            *to = (column < columns.end).then(|| row(column));
         }
+        turn_rows(simd, rows, n_word, panel.get_mut(first..).unwrap_or_default(), S::PANEL_COLUMNS);
     }
 }

@@ -9,7 +9,7 @@ use preface_backend::HostMatrix;
 
 use crate::buffers::{Buffer, Buffers};
 use crate::scratch::{LINE_F32, Line};
-use crate::simd::{Simd, narrow, widen};
+use crate::simd::{Simd, narrow, prefetch, widen};
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,19 +217,6 @@ impl CpuWeight {
             Values::Bf16(values) => View::Bf16(&values[range]),
         }
     }
-}
-
-/// Asks for the cache lines of `n_byte` bytes ahead of their use.
-#[inline(always)]
-fn prefetch(start: *const u8, n_byte: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for offset in (0..n_byte).step_by(size_of::<Line>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint: it reads nothing, faults on no address, and every x86-64 has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, n_byte);
 }
 
 impl<'a> View<'a> {

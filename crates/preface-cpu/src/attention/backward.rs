@@ -89,9 +89,9 @@ impl Kernel for Backward<'_> {
                 pad.len,
             ]);
         gather(simd, call, segment, kv_head, Side::Keys, pad, keys);
-        transpose(keys, pad, n_key, keys_t, stride);
+        transpose(simd, keys, pad, n_key, keys_t, stride);
         gather(simd, call, segment, kv_head, Side::Values, pad, values);
-        transpose(values, pad, n_key, values_t, stride);
+        transpose(simd, values, pad, n_key, values_t, stride);
         d_keys.fill(0.0);
         d_values.fill(0.0);
         for first in segment.rows.clone().step_by(tile) {

@@ -78,7 +78,7 @@ impl Kernel for Forward<'_> {
             2 * n_tile,
         ]);
         gather(simd, call, segment, kv_head, Side::Keys, pad, keys);
-        transpose(keys, pad, n_key, keys_t, key_stride);
+        transpose(simd, keys, pad, n_key, keys_t, key_stride);
         gather(simd, call, segment, kv_head, Side::Values, pad, values);
         let keys_t = Right { data: keys_t, row: key_stride };
         let values = Right { data: values, row: pad.stride };

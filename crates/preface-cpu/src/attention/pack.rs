@@ -5,7 +5,7 @@ use std::ops::Range;
 use preface_backend::Place;
 
 use super::{Call, Segment};
-use crate::simd::Simd;
+use crate::simd::{SQUARE, Simd, turn_rows};
 use crate::storage::CpuRows;
 
 /// Keys or values.
@@ -117,12 +117,13 @@ pub fn head_columns(place: Place, head: usize, head_dim: usize) -> Range<usize> 
 
 /// `to[d, j] = from[j, d]` for `n` rows of `from`; columns of `to` from `n` to `stride` become zero.
 #[inline(always)]
-pub fn transpose(from: &[f32], pad: Padded, n: usize, to: &mut [f32], stride: usize) {
-    for (d, to) in to.chunks_exact_mut(stride).take(pad.len).enumerate() {
-        let (used, unused) = to.split_at_mut(n);
-        for (to, from) in used.iter_mut().zip(from[d..].iter().step_by(pad.stride)) {
-            *to = *from;
+pub fn transpose<S: Simd>(simd: S, from: &[f32], pad: Padded, n: usize, to: &mut [f32], stride: usize) {
+    let (from, to): (&[u32], &mut [u32]) = (bytemuck::cast_slice(from), bytemuck::cast_slice_mut(to));
+    for first in (0..stride).step_by(SQUARE) {
+        let mut rows = [None; SQUARE];
+        for (j, row) in rows.iter_mut().enumerate().take(n.saturating_sub(first)) {
+            *row = Some(&from[(first + j) * pad.stride..][..pad.len]);
         }
-        unused.fill(0.0);
+        turn_rows(simd, rows, pad.len, &mut to[first..], stride);
     }
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Kernel, Simd};
+use super::{Kernel, SQUARE, Simd};
 
 /// Exists only where the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,12 @@ impl Simd for Avx2 {
     #[inline]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         self.run(kernel)
+    }
+
+    #[inline(always)]
+    unsafe fn turn(self, from: [*const u32; SQUARE], to: *mut u32, to_row: usize) {
+        // SAFETY: the instructions exist (`self`); memory is as the caller promises.
+        unsafe { turn_square(from, to, to_row) }
     }
 
     intrinsics! {
@@ -152,6 +158,43 @@ impl Simd for Avx2 {
             let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+}
+
+/// [`Simd::turn`]: pairs of rows are interleaved, then pairs of those, then halves are exchanged.
+///
+/// # Safety
+/// As [`Simd::turn`].
+#[target_feature(enable = "avx")]
+#[inline]
+pub(super) unsafe fn turn_square(from: [*const u32; SQUARE], to: *mut u32, to_row: usize) {
+    // SAFETY: as the caller promises; unaligned loads and stores need no alignment.
+    unsafe {
+        let row = |i: usize| _mm256_loadu_ps(from[i].cast());
+        let store = |j: usize, value| _mm256_storeu_ps(to.add(j * to_row).cast(), value);
+        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+        let (e, f, g, h) = (row(4), row(5), row(6), row(7));
+        let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+        let (ef, gh) = (_mm256_unpacklo_ps(e, f), _mm256_unpacklo_ps(g, h));
+        let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+        let (ef_high, gh_high) = (_mm256_unpackhi_ps(e, f), _mm256_unpackhi_ps(g, h));
+        // Words 0 and 4, 1 and 5, 2 and 6, 3 and 7 of the first four rows, then of the last four.
+        let first = [
+            _mm256_shuffle_ps::<0x44>(ab, cd),
+            _mm256_shuffle_ps::<0xee>(ab, cd),
+            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+        ];
+        let last = [
+            _mm256_shuffle_ps::<0x44>(ef, gh),
+            _mm256_shuffle_ps::<0xee>(ef, gh),
+            _mm256_shuffle_ps::<0x44>(ef_high, gh_high),
+            _mm256_shuffle_ps::<0xee>(ef_high, gh_high),
+        ];
+        for j in 0..4 {
+            store(j, _mm256_permute2f128_ps::<0x20>(first[j], last[j]));
+            store(j + 4, _mm256_permute2f128_ps::<0x31>(first[j], last[j]));
         }
     }
 }

@@ -5,7 +5,8 @@ use std::mem::transmute;
 
 use half::bf16;
 
-use super::{Kernel, Simd, add_pairs};
+use super::avx2::turn_square;
+use super::{Kernel, SQUARE, Simd, add_pairs};
 
 /// Exists only where the CPU has AVX-512 F, BW, DQ and VL, and BF16 if so called.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,12 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             let (left, right) = (transmute::<__m512, __m512bh>(left), transmute::<__m512, __m512bh>(right));
             _mm512_dpbf16_ps(sum, left, right)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn turn(self, from: [*const u32; SQUARE], to: *mut u32, to_row: usize) {
+        // SAFETY: the instructions exist (`self`); memory is as the caller promises.
+        unsafe { turn_square(from, to, to_row) }
     }
 
     intrinsics! {

@@ -27,6 +27,9 @@ use half::bf16;
 /// No instruction set has more lanes.
 pub const MAX_LANES: usize = 16;
 
+/// Side of the square that [`Simd::turn`] turns.
+pub const SQUARE: usize = 8;
+
 /// Something to compute with the instructions of a tier.
 pub trait Kernel {
     /// What it returns.
@@ -52,6 +55,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Runs a kernel as a function of its own, compiled once however often it is used.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Turns a square of [`SQUARE`] words: word `j` of row `i` of `from` becomes word `i` of row `j` of `to`.
+    ///
+    /// # Safety
+    /// Each of `from` is valid for reading `SQUARE` words; `to` for writing as many in each of `SQUARE` rows that are
+    /// `to_row` words apart.
+    #[inline(always)]
+    unsafe fn turn(self, from: [*const u32; SQUARE], to: *mut u32, to_row: usize) {
+        for (i, from) in from.into_iter().enumerate() {
+            for j in 0..SQUARE {
+                // SAFETY: as the caller promises.
+                unsafe { to.add(j * to_row + i).write(from.add(j).read()) };
+            }
+        }
+    }
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
@@ -138,6 +156,55 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let mut padded = [0.0; MAX_LANES];
         self.store(value, &mut padded);
         to.copy_from_slice(&padded[..to.len()]);
+    }
+}
+
+/// Asks for the cache lines of `n_byte` bytes from `start` ahead of their use.
+#[inline(always)]
+pub fn prefetch(start: *const u8, n_byte: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..n_byte).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it reads nothing, faults on no address, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, n_byte);
+}
+
+/// `to[w, j] = from[j][w]` for the first `n_word` words of each row; rows that are none count as zeros. Rows of `to` are
+/// `to_row` words apart.
+#[inline(always)]
+pub fn turn_rows<S: Simd>(
+    simd: S,
+    from: [Option<&[u32]>; SQUARE],
+    n_word: usize,
+    to: &mut [u32],
+    to_row: usize,
+) {
+    let mut whole = 0;
+    if let [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(g), Some(h)] = from {
+        let rows = [a, b, c, d, e, f, g, h];
+        for row in rows {
+            assert!(row.len() >= n_word);
+        }
+        whole = n_word - n_word % SQUARE;
+        assert!(whole == 0 || to.len() >= (whole - 1) * to_row + SQUARE);
+        for word in (0..whole).step_by(SQUARE) {
+            // SAFETY: `word + SQUARE <= n_word` words of each row exist, and rows of `to` up to the last of these.
+            unsafe {
+                let mut from = [std::ptr::null(); SQUARE];
+                for (from, row) in from.iter_mut().zip(rows) {
+                    *from = row.as_ptr().add(word);
+                }
+                simd.turn(from, to.as_mut_ptr().add(word * to_row), to_row);
+            }
+        }
+    }
+    for word in whole..n_word {
+        for (to, row) in to[word * to_row..][..SQUARE].iter_mut().zip(from) {
+            *to = row.map_or(0, |row| row[word]);
+        }
     }
 }
 

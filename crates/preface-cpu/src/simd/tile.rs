@@ -7,7 +7,7 @@
 //!
 //! Nine rows by three vectors is what 32 registers hold (27 sums, three vectors, one word); six by two for 16 registers.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, prefetch};
 
 /// Operands of a tile.
 #[derive(Clone, Copy)]
@@ -166,6 +166,9 @@ pub struct Dots {
     dots: DotRows,
 }
 
+/// How many rows of the weight [`Dots`] reads ahead: some thousand bytes.
+const PREFETCH_ROWS: usize = 8;
+
 /// Operands of [`Dots`]. Both sides are rows of whole words.
 #[derive(Clone, Copy)]
 pub struct DotRows {
@@ -252,6 +255,8 @@ impl DotRows {
             for k in (0..whole).step_by(S::LANES) {
                 let mut vectors = [simd.splat(0.0); N];
                 for (vector, row) in vectors.iter_mut().zip(right) {
+                    // The weight is read once, from main memory, in pieces too short for the hardware's prefetcher.
+                    prefetch(row.wrapping_add(k + PREFETCH_ROWS * right_row).cast(), 1);
                     *vector = simd.load_at(row.add(k).cast());
                 }
                 for (sums, row) in sums.iter_mut().zip(left) {
