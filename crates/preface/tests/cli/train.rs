@@ -108,7 +108,9 @@ fn a_run_that_was_killed_goes_on_bit_by_bit() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!folder.join("broken/result.json").exists(), "it was not finished");
-        done(folder, &["train", "--out", "broken", "--resume"]);
+        let resumed = done(folder, &["train", "--out", "broken", "--resume"]);
+        // Starting anew would give the same result.
+        assert!(resumed.stderr.contains("going on after step"), "{}", resumed.stderr);
         assert_eq!(losses(folder, "broken"), losses(folder, "unbroken"));
         assert_eq!(losses(folder, "broken").len(), 240);
         assert_eq!(artefact(folder, "broken"), artefact(folder, "unbroken"));
@@ -141,7 +143,8 @@ fn ctrl_c_saves_and_the_resumed_run_equals_the_unbroken_one() {
     assert!(ran.stderr.contains("--resume"), "{}", ran.stderr);
     assert!(!folder.join("broken/result.json").exists());
     assert!(names(&folder.join("broken")).iter().any(|name| name.starts_with("checkpoint-")));
-    done(folder, &train("broken", &["--max-steps", "240", "--resume"]));
+    let resumed = done(folder, &train("broken", &["--max-steps", "240", "--resume"]));
+    assert!(resumed.stderr.contains("going on after step"), "{}", resumed.stderr);
     assert_eq!(losses(folder, "broken"), losses(folder, "unbroken"));
     assert_eq!(artefact(folder, "broken"), artefact(folder, "unbroken"));
 }
