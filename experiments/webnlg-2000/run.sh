@@ -4,7 +4,8 @@
 set -euo pipefail
 model=$1 data=$2 test=$3 out=$4 name=$5 seed=$6
 shift 6
+EVAL_OPTIONS=${EVAL_OPTIONS:-}
 run="$out/$name-$seed"
 preface train --model "$model" --train "$data/train.jsonl" --valid "$data/dev.jsonl" --out "$run" --force \
   --seed "$seed" --set max_train_samples=2000 --set max_eval_samples=100 --set eval_steps=50 "$@"
-preface eval --model "$model" --adapter "$run" --data "$test" --metrics bleu --lowercase --out "$run-test" --force --batch-size 16
+preface eval --model "$model" --adapter "$run" --data "$test" --metrics bleu --lowercase --out "$run-test" --force --batch-size 16 $EVAL_OPTIONS

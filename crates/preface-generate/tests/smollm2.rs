@@ -1,7 +1,5 @@
 //! A real model from its GGUF on the CPU backend: the ids that `transformers` continues with, and its likelihoods.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::path::Path;
 
 use preface_cpu::{CpuBackend, CpuOptions, Precision};

@@ -145,7 +145,7 @@ proptest! {
 fn a_document_without_a_prompt_begins_as_it_stands() {
     for separator in [Separator::Blank, Separator::Text(" ->".into()), Separator::None] {
         let got = pair(&with(separator), &QWEN2, "", "The prefix stands");
-        assert_eq!(got.prompt, []);
+        assert!(got.prompt.is_empty());
         assert_eq!(got.completion, completion(&QWEN2, "The prefix stands"));
     }
 }
