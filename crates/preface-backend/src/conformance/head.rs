@@ -13,23 +13,23 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
             for has_bias in [false, true] {
                 for storage in [Storage::Exact, Storage::Compact] {
                     let scale = (width as f32).powf(-0.5);
-                    suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale });
+                    let ramp = 0.0;
+                    suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp });
                 }
             }
         }
     }
-    // Logits up to 30 apart, the largest late, early and in the middle: the running maximum must follow.
+    // More rows than a tile, and logits up to 30 apart.
     for n_row in [3, 300] {
         let (width, vocab, has_bias, target) = (40, 2500, false, Targets::Several);
-        suite.compare(HeadCase {
-            n_row,
-            width,
-            vocab,
-            has_bias,
-            target,
-            storage: Storage::Compact,
-            scale: 1.0,
-        });
+        let (storage, scale, ramp) = (Storage::Compact, 1.0, 0.0);
+        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp });
+    }
+    // Logits that grow or fall along a long vocabulary: a running maximum must follow, sums must be scaled with it.
+    for ramp in [300.0, -300.0] {
+        let (n_row, width, vocab, has_bias, target) = (3, 6, 20_000, true, Targets::Several);
+        let (storage, scale) = (Storage::Compact, 1.0);
+        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp });
     }
 }
 
@@ -51,6 +51,8 @@ struct HeadCase {
     target: Targets,
     storage: Storage,
     scale: f32,
+    /// How far the bias rises from the first to the last token.
+    ramp: f32,
 }
 
 impl HeadCase {
@@ -74,8 +76,14 @@ impl HeadCase {
 
 impl Case for HeadCase {
     fn run<B: Backend>(&self, backend: &B) -> Vec<Output> {
-        let &Self { n_row, width, vocab, has_bias, storage, scale, .. } = self;
-        let bias = has_bias.then(|| backend.vector(&values(21, vocab)));
+        let &Self { n_row, width, vocab, has_bias, storage, scale, ramp, .. } = self;
+        let slope = ramp / vocab as f32;
+        let bias: Vec<f32> = values(21, vocab)
+            .iter()
+            .enumerate()
+            .map(|(token, bias)| bias + slope * token as f32 - ramp / 2.0)
+            .collect();
+        let bias = has_bias.then(|| backend.vector(&bias));
         let weight = weight(backend, 22, vocab, width);
         let head = Head { weight: &weight, bias: bias.as_ref(), scale };
         let x = rows(backend, 23, n_row, width, storage);
