@@ -168,7 +168,6 @@ impl SharedRows<'_> {
     ///
     /// # Safety
     /// While the part is in use, no other part that is in use overlaps it.
-    #[allow(clippy::mut_from_ref, reason = "the caller promises what the borrow checker cannot see")]
     pub unsafe fn part(&self, row: usize, columns: Range<usize>) -> ViewMut<'_> {
         assert!(row < self.n_row && columns.start <= columns.end && columns.end <= self.width);
         let (offset, n) = (row * self.width + columns.start, columns.len());
