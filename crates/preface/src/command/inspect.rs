@@ -124,7 +124,7 @@ impl Report {
                 }
                 Value::Object(members) => {
                     let members = members.iter().filter(|(_, value)| !value.is_null());
-                    members.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("  ")
+                    members.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
                 }
                 Value::Null => "none".into(),
                 other => other.to_string(),

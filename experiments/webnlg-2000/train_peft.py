@@ -4,7 +4,7 @@ One epoch over 2,000 WebNLG pairs in batches of 8 (250 steps): 10 rows, MLP of w
 parameters, AdamW without decay at 1e-3, warm-up of 20 steps, linear decay, clip at 1, mean over completion tokens.
 The text is ours: `| subj : prop : obj | ...`, then a blank and the completion, then the end token.
 
-usage: peft.py SMOLLM2_FOLDER WEBNLG_TRAIN.jsonl OUT [SEED]     (torch, transformers 5, peft 0.21)
+usage: train_peft.py SMOLLM2_FOLDER WEBNLG_TRAIN.jsonl OUT [SEED]     (torch, transformers 5, peft 0.21)
 Score with: preface eval --model MODEL --adapter OUT --data TEST300.jsonl --metrics bleu --lowercase --separator blank
 """
 import json
