@@ -5,6 +5,7 @@
 mod bad_input;
 mod common;
 mod demo_bench;
+mod disk_full;
 mod eval_score;
 mod generate;
 mod help;
