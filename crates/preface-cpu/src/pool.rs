@@ -2,7 +2,8 @@
 //!
 //! A training step has about 600 operations, a generated token 300. So a worker spins for a moment before it sleeps,
 //! the caller works too, and an operation ends as soon as its tasks are done: a worker that has not woken up by then
-//! is not waited for. Tasks are handed out one by one in order, so which thread runs a task is open: results must not
+//! is not waited for. How long a thread spins follows from how often that was right: where other programs use the cores,
+//! spinning takes from them, and from our own threads, the time that they need to get done ([`Patience`]). Tasks are handed out one by one in order, so which thread runs a task is open: results must not
 //! depend on it, and tasks get nothing but their number and the thread's scratch memory.
 
 use std::any::Any;
@@ -15,15 +16,48 @@ use crate::scratch::Scratch;
 
 type Task<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;
 
-/// Turns of the spin loop before a thread sleeps: some 50 microseconds, the gap between two operations.
-const SPIN: u32 = 2000;
+/// Turns of the spin loop before a thread sleeps: at most some 50 microseconds, the gap between two operations.
+const MOST_SPINS: u32 = 2000;
+/// Fewer turns are not worth having: a sleep and a wake-up cost several microseconds.
+const LEAST_SPINS: u32 = 60;
+
+/// How long a thread spins. It doubles after each wait that ended while it spun, and halves after each that did not, so
+/// a thread whose partner has lost its core sleeps nearly at once and leaves its own core to whoever can use it.
+struct Patience(u32);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(MOST_SPINS)
+    }
+}
+
+impl Patience {
+    /// Spins while `condition` holds, until patience ends.
+    fn spin_while(&mut self, condition: impl Fn() -> bool) {
+        for _ in 0..self.0 {
+            if !condition() {
+                self.0 = (2 * self.0).min(MOST_SPINS);
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        self.0 = (self.0 / 2).max(LEAST_SPINS);
+    }
+}
 
 /// Threads that run tasks together with whoever calls [`Pool::run`].
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// The caller's scratch memory. Held during a run, so that runs do not mix.
-    caller: Mutex<Scratch>,
+    /// What the calling thread works with. Held during a run, so that runs do not mix.
+    caller: Mutex<Own>,
+}
+
+/// What a thread keeps from job to job.
+#[derive(Default)]
+struct Own {
+    scratch: Scratch,
+    patience: Patience,
 }
 
 struct Shared {
@@ -68,7 +102,7 @@ impl Pool {
             wake: Condvar::new(),
             done: Condvar::new(),
         });
-        let mut pool = Self { shared, workers: Vec::new(), caller: Mutex::new(Scratch::default()) };
+        let mut pool = Self { shared, workers: Vec::new(), caller: Mutex::new(Own::default()) };
         for number in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = std::thread::Builder::new()
@@ -90,9 +124,10 @@ impl Pool {
     /// If a task does, after all threads have left the job. A task must not call `run` of the same pool.
     pub fn run(&self, n_task: usize, task: impl Fn(usize, &mut Scratch) + Sync) {
         // A panic of a task poisons nothing: scratch memory has no invariant.
-        let mut scratch = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let Own { scratch, patience } = &mut *own;
         if n_task <= 1 || self.workers.is_empty() {
-            (0..n_task).for_each(|number| task(number, &mut scratch));
+            (0..n_task).for_each(|number| task(number, scratch));
             return;
         }
         let task: &Task<'_> = &task;
@@ -102,10 +137,10 @@ impl Pool {
         let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
         let job = Job { task, n_task };
         self.shared.open(job);
-        let own = catch_unwind(AssertUnwindSafe(|| self.shared.run_tasks(job, &mut scratch)));
-        let others = self.shared.close();
-        drop(scratch);
-        if let Some(panic) = own.err().or(others) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.shared.run_tasks(job, scratch)));
+        let others = self.shared.close(patience);
+        drop(own);
+        if let Some(panic) = result.err().or(others) {
             resume_unwind(panic);
         }
     }
@@ -142,12 +177,12 @@ impl Shared {
     }
 
     /// Closes the job to latecomers and waits for the workers in it.
-    fn close(&self) -> Option<Box<dyn Any + Send>> {
+    fn close(&self, patience: &mut Patience) -> Option<Box<dyn Any + Send>> {
         let mut state = self.lock();
         state.job = None;
         if state.n_active > 0 {
             drop(state);
-            spin_while(|| self.n_active.load(Ordering::Acquire) > 0);
+            patience.spin_while(|| self.n_active.load(Ordering::Acquire) > 0);
             state = self.lock();
             while state.n_active > 0 {
                 state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -168,10 +203,10 @@ impl Shared {
 
     /// A worker's life.
     fn work(&self) {
-        let mut scratch = Scratch::default();
+        let mut own = Own::default();
         let mut seen = 0;
         loop {
-            spin_while(|| self.generation.load(Ordering::Acquire) == seen);
+            own.patience.spin_while(|| self.generation.load(Ordering::Acquire) == seen);
             let mut state = self.lock();
             while state.generation == seen && !state.stop {
                 state.n_sleeping += 1;
@@ -186,7 +221,7 @@ impl Shared {
             state.n_active += 1;
             self.n_active.store(state.n_active, Ordering::Release);
             drop(state);
-            let result = catch_unwind(AssertUnwindSafe(|| self.run_tasks(job, &mut scratch)));
+            let result = catch_unwind(AssertUnwindSafe(|| self.run_tasks(job, &mut own.scratch)));
             let mut state = self.lock();
             if let Err(panic) = result {
                 state.panic.get_or_insert(panic);
@@ -197,15 +232,6 @@ impl Shared {
                 self.done.notify_all();
             }
         }
-    }
-}
-
-fn spin_while(condition: impl Fn() -> bool) {
-    for _ in 0..SPIN {
-        if !condition() {
-            return;
-        }
-        std::hint::spin_loop();
     }
 }
 
@@ -241,6 +267,19 @@ mod tests {
             sum.fetch_add(task, Ordering::Relaxed);
         });
         assert_eq!(sum.into_inner(), 190);
+    }
+
+    #[test]
+    fn patience_falls_with_waits_in_vain_and_comes_back() {
+        let mut patience = Patience::default();
+        for _ in 0..20 {
+            patience.spin_while(|| true);
+        }
+        assert_eq!(patience.0, LEAST_SPINS);
+        for _ in 0..20 {
+            patience.spin_while(|| false);
+        }
+        assert_eq!(patience.0, MOST_SPINS);
     }
 
     #[test]
