@@ -26,6 +26,26 @@ impl Dropout {
     }
 }
 
+/// Which mask falls on a row of a packed matrix: that of its sequence, at its place in the sequence.
+///
+/// Element number `row * width + column` of the mask falls on column `column`, so the mask of a sequence is the same
+/// wherever the sequence lies in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowMask {
+    /// Names the mask, as [`Dropout::stream`].
+    pub stream: u64,
+    /// Number of the row in its sequence.
+    pub row: u32,
+}
+
+impl RowMask {
+    /// What column `column` of `width` is multiplied by at the place of the model that `layer` numbers.
+    pub fn factor(self, probability: f32, layer: u32, width: usize, column: usize) -> f32 {
+        let element = u64::from(self.row) * width as u64 + column as u64;
+        Dropout { probability, stream: self.stream }.factor(layer, element)
+    }
+}
+
 /// Finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64 bits with full avalanche.
 fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -9,8 +9,11 @@
 //! 1. Rows, weights and index lists are associated types. Host memory appears only in the transfer operations
 //!    (`rows_from`, `weight`, `vector`, `index`, `plan`, `targets`, `write`, `read`).
 //! 2. No other operation returns a value to the host. A training step reads once, at its end.
-//! 3. Gradients are *added* to their buffers wherever several terms meet (attention, embeddings, norms), so that
-//!    callers never need to know who writes first.
+//! 3. Gradients are *added* to their buffers wherever several terms meet (attention, embeddings, norms, weights), so
+//!    that callers never need to know who writes first.
+//!
+//! Gradients of weights are operations of their own, run only when asked for. All of a pass lie in one flat buffer
+//! `[1, n]`, each from its first element on, so that a method's gradient is that buffer and nothing is moved.
 //!
 //! [`Reference`] implements the list with plain loops that accumulate in `f64`: it is the specification, the
 //! oracle of every other backend, and what [`conformance::check`] compares with.
@@ -29,13 +32,13 @@ pub use activation::{Activation, Function};
 pub use attention::{
     AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, StoreGrad,
 };
-pub use dropout::Dropout;
+pub use dropout::{Dropout, RowMask};
 pub use head::{Head, RowTarget, TokenWeight};
 pub use linear::{Direction, Epilogue, HostMatrix, Term};
 pub use norm::{Norm, NormKind};
 pub use reference::{Reference, ReferenceRows, ReferenceWeight};
 
-use std::ops::Range;
+use std::ops::{DerefMut, Range};
 
 /// How a row matrix may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Plan: Send + Sync;
     /// Uploaded targets of [`Backend::head_loss`].
     type Targets: Send + Sync;
+    /// Which dropout mask falls on each row.
+    type Masks: Send + Sync;
+    /// Rows that were moved to the host.
+    type Host: DerefMut<Target = [f32]> + Send;
 
     /// What this backend computes with.
     fn describe(&self) -> Description;
@@ -190,5 +197,64 @@ pub trait Backend: Send + Sync + Sized + 'static {
         targets: &Self::Targets,
         loss: &mut Self::Rows,
         d_x: Option<&mut Self::Rows>,
+    );
+
+    // ---- what is trained ------------------------------------------------------------------------------------
+
+    /// The content of [`Storage::Exact`] rows, row-major, moved rather than copied where rows lie in host memory.
+    fn into_host(&self, rows: Self::Rows) -> Self::Host;
+    /// The numbers of a weight as stored, row-major.
+    fn read_weight(&self, weight: &Self::Weight) -> Vec<f32>;
+    /// The numbers of a parameter vector.
+    fn read_vector(&self, vector: &Self::Vector) -> Vec<f32>;
+    /// Puts `values` (row-major, as many as there are) in the place of a weight's numbers, rounded to how it is stored.
+    fn update(&self, values: &[f32], weight: &mut Self::Weight);
+    /// Puts `values` in the place of a vector's numbers.
+    fn update_vector(&self, values: &[f32], vector: &mut Self::Vector);
+    /// Uploads which mask falls on each row.
+    fn masks(&self, rows: &[RowMask]) -> Self::Masks;
+    /// `out[i, j] = x[i, j] * factor(masks[i], probability, layer, j)`: dropout, and its own backward.
+    fn dropout(
+        &self,
+        masks: &Self::Masks,
+        probability: f32,
+        layer: u32,
+        x: &Self::Rows,
+        out: &mut Self::Rows,
+    );
+    /// `out += x`
+    fn add(&self, x: &Self::Rows, out: &mut Self::Rows);
+    /// `grads[first + o * n_in + k] += sum_i d_out[i, o] x[i, k]`: the gradient of a weight `[n_out, n_in]`. The
+    /// operands are rounded as those of the other products are.
+    fn weight_grad(&self, x: &Self::Rows, d_out: &Self::Rows, first: usize, grads: &mut Self::Rows);
+    /// `grads[first + o] += sum_i d_out[i, o]`: the gradient of a bias.
+    fn bias_grad(&self, d_out: &Self::Rows, first: usize, grads: &mut Self::Rows);
+    /// The gradients of a norm's weight, from `grads[weight]` on, and of its bias, from `grads[bias]` on.
+    fn norm_grad(
+        &self,
+        norm: &Norm<Self>,
+        x: &Self::Rows,
+        d_out: &Self::Rows,
+        weight: usize,
+        bias: Option<usize>,
+        grads: &mut Self::Rows,
+    );
+    /// `grads[first + ids[i] * width + j] += scale * d_out[i, j]`: the gradient of a table; `ids` may name a row often.
+    fn embed_grad(
+        &self,
+        ids: &Self::Index,
+        scale: f32,
+        d_out: &Self::Rows,
+        first: usize,
+        grads: &mut Self::Rows,
+    );
+    /// Adds the gradient of the head's weight, for the loss that [`Backend::head_loss`] gives, from `grads[first]` on.
+    fn head_grad(
+        &self,
+        head: &Head<'_, Self>,
+        x: &Self::Rows,
+        targets: &Self::Targets,
+        first: usize,
+        grads: &mut Self::Rows,
     );
 }

@@ -19,10 +19,13 @@
 mod activation;
 mod attention;
 mod buffers;
+mod dropout;
 mod head;
+mod head_grad;
 mod linear;
 mod multiply;
 mod norm;
+mod parameter_grads;
 mod pool;
 mod product;
 mod rotary;
@@ -33,12 +36,13 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod weight_grad;
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use preface_backend::{
     AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix, Norm, Place,
-    Rotation, RowTarget, Storage, StoreGrad, Term,
+    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term,
 };
 
 pub use attention::CpuPlan;
@@ -133,6 +137,28 @@ pub struct CpuIndex(Vec<u32>);
 /// What rows of the head are to predict.
 pub struct CpuTargets(Vec<RowTarget>);
 
+/// Which dropout mask falls on each row.
+pub struct CpuMasks(Vec<RowMask>);
+
+/// `f32` rows as host memory.
+pub struct CpuHost(CpuRows);
+
+impl Deref for CpuHost {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        let View::F32(values) = self.0.view() else { unreachable!("checked when it was made") };
+        values
+    }
+}
+
+impl DerefMut for CpuHost {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let ViewMut::F32(values) = self.0.view_mut() else { unreachable!("checked when it was made") };
+        values
+    }
+}
+
 impl CpuBackend {
     /// Starts the threads.
     ///
@@ -174,6 +200,8 @@ impl Backend for CpuBackend {
     type Index = CpuIndex;
     type Plan = CpuPlan;
     type Targets = CpuTargets;
+    type Masks = CpuMasks;
+    type Host = CpuHost;
 
     fn describe(&self) -> Description {
         Description {
@@ -314,5 +342,75 @@ impl Backend for CpuBackend {
         d_x: Option<&mut CpuRows>,
     ) {
         head::loss(self, head, x, &targets.0, loss, d_x);
+    }
+
+    fn into_host(&self, rows: CpuRows) -> CpuHost {
+        assert_eq!(rows.element, Element::F32, "into_host: exact rows");
+        CpuHost(rows)
+    }
+
+    fn read_weight(&self, weight: &CpuWeight) -> Vec<f32> {
+        let mut values = vec![0.0; weight.n_out * weight.n_in];
+        self.tier.run(Copy(ViewMut::F32(&mut values), weight.view()));
+        values
+    }
+
+    fn read_vector(&self, vector: &CpuVector) -> Vec<f32> {
+        vector.0.clone()
+    }
+
+    fn update(&self, values: &[f32], weight: &mut CpuWeight) {
+        weight.update(self, values);
+    }
+
+    fn update_vector(&self, values: &[f32], vector: &mut CpuVector) {
+        vector.0.copy_from_slice(values);
+    }
+
+    fn masks(&self, rows: &[RowMask]) -> CpuMasks {
+        CpuMasks(rows.to_vec())
+    }
+
+    fn dropout(&self, masks: &CpuMasks, probability: f32, layer: u32, x: &CpuRows, out: &mut CpuRows) {
+        dropout::dropout(self, &masks.0, probability, layer, x, out);
+    }
+
+    fn add(&self, x: &CpuRows, out: &mut CpuRows) {
+        dropout::add(self, x, out);
+    }
+
+    fn weight_grad(&self, x: &CpuRows, d_out: &CpuRows, first: usize, grads: &mut CpuRows) {
+        weight_grad::weight_grad(self, x, d_out, first, grads);
+    }
+
+    fn bias_grad(&self, d_out: &CpuRows, first: usize, grads: &mut CpuRows) {
+        parameter_grads::bias_grad(self, d_out, first, grads);
+    }
+
+    fn norm_grad(
+        &self,
+        norm: &Norm<Self>,
+        x: &CpuRows,
+        d_out: &CpuRows,
+        weight: usize,
+        bias: Option<usize>,
+        grads: &mut CpuRows,
+    ) {
+        parameter_grads::norm_grad(self, norm, x, d_out, weight, bias, grads);
+    }
+
+    fn embed_grad(&self, ids: &CpuIndex, scale: f32, d_out: &CpuRows, first: usize, grads: &mut CpuRows) {
+        parameter_grads::embed_grad(self, &ids.0, scale, d_out, first, grads);
+    }
+
+    fn head_grad(
+        &self,
+        head: &Head<'_, Self>,
+        x: &CpuRows,
+        targets: &CpuTargets,
+        first: usize,
+        grads: &mut CpuRows,
+    ) {
+        head_grad::head_grad(self, head, x, &targets.0, first, grads);
     }
 }

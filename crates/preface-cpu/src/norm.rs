@@ -35,7 +35,7 @@ fn check(norm: &CpuNorm, width: usize) {
 
 /// Mean (0 for RMS) and reciprocal of the divisor.
 #[inline(always)]
-fn statistics<S: Simd>(simd: S, norm: &CpuNorm, x: &[f32]) -> (f32, f32) {
+pub fn statistics<S: Simd>(simd: S, norm: &CpuNorm, x: &[f32]) -> (f32, f32) {
     let width = x.len() as f32;
     let (mean, square) = match norm.kind {
         NormKind::Rms => (0.0, dot(simd, x, x)),

@@ -1,15 +1,16 @@
 //! Rows and weights as they lie in memory, and views of them as kernels see them.
 
 use std::marker::PhantomData;
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 
 use bytemuck::Pod;
 use half::bf16;
-use preface_backend::HostMatrix;
+use preface_backend::{HostMatrix, Storage};
 
+use crate::CpuBackend;
 use crate::buffers::{Buffer, Buffers};
 use crate::scratch::{LINE_F32, Line};
-use crate::simd::{Simd, narrow, prefetch, widen};
+use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,40 @@ impl<T: Pod> Aligned<T> {
         let elements: &mut [T] = bytemuck::cast_slice_mut(&mut lines);
         elements.iter_mut().zip(values).for_each(|(to, value)| *to = value);
         Self { lines, len, element: PhantomData }
+    }
+}
+
+impl<T: Pod> Aligned<T> {
+    fn zeroed(len: usize) -> Self {
+        Self::collect(len, std::iter::empty())
+    }
+}
+
+impl<T: Pod> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+/// Copies rows into a weight.
+struct FromRows<'a> {
+    rows: &'a CpuRows,
+    range: Range<usize>,
+    to: &'a mut CpuWeight,
+}
+
+impl Kernel for FromRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let n_in = self.to.n_in;
+        for (i, row) in self.range.enumerate() {
+            let (place, from) = (i * n_in..(i + 1) * n_in, self.rows.part(row, 0..n_in));
+            match &mut self.to.values {
+                Values::F32(to) => ViewMut::F32(&mut to[place]).copy(simd, from),
+                Values::Bf16(to) => ViewMut::Bf16(&mut to[place]).copy(simd, from),
+            }
+        }
     }
 }
 
@@ -148,7 +183,16 @@ impl CpuRows {
     }
 }
 
-impl SharedRows<'_> {
+impl<'a> SharedRows<'a> {
+    /// One row of all that `values` holds.
+    fn over(values: ViewMut<'a>) -> Self {
+        let (start, width) = match values {
+            ViewMut::F32(values) => (Start::F32(values.as_mut_ptr()), values.len()),
+            ViewMut::Bf16(values) => (Start::Bf16(values.as_mut_ptr()), values.len()),
+        };
+        SharedRows { start, n_row: 1, width, owner: PhantomData }
+    }
+
     /// Columns of a row.
     pub fn width(&self) -> usize {
         self.width
@@ -197,6 +241,53 @@ impl CpuWeight {
             Element::Bf16 => Values::Bf16(Aligned::collect(n_out * n_in, all.map(bf16::from_f32))),
         };
         Self { n_out, n_in, values }
+    }
+
+    /// Rows in the place of a weight, stored as the backend's weights are.
+    pub(crate) fn from_rows(backend: &CpuBackend, rows: &CpuRows) -> Self {
+        Self::from_some_rows(backend, rows, 0..rows.n_row, rows.width)
+    }
+
+    /// The first `n_in` columns of some rows in the place of a weight.
+    pub(crate) fn from_some_rows(
+        backend: &CpuBackend,
+        rows: &CpuRows,
+        range: Range<usize>,
+        n_in: usize,
+    ) -> Self {
+        let n_out = range.len();
+        let values = match backend.element(Storage::Compact) {
+            Element::F32 => Values::F32(Aligned::zeroed(n_out * n_in)),
+            Element::Bf16 => Values::Bf16(Aligned::zeroed(n_out * n_in)),
+        };
+        let mut weight = Self { n_out, n_in, values };
+        backend.tier.run(FromRows { rows, range, to: &mut weight });
+        weight
+    }
+
+    /// Puts other numbers in the place of its own.
+    pub(crate) fn update(&mut self, backend: &CpuBackend, values: &[f32]) {
+        const TASK: usize = 1 << 16;
+        assert_eq!(values.len(), self.n_out * self.n_in, "update: numbers of the weight");
+        let to = match &mut self.values {
+            Values::F32(to) => ViewMut::F32(&mut *to),
+            Values::Bf16(to) => ViewMut::Bf16(&mut *to),
+        };
+        let to = SharedRows::over(to);
+        backend.pool.run(values.len().div_ceil(TASK), |task, _| {
+            let range = task * TASK..((task + 1) * TASK).min(values.len());
+            // SAFETY: each task has a range of its own.
+            let to = unsafe { to.part(0, range.clone()) };
+            backend.tier.run(crate::Copy(to, View::F32(&values[range])));
+        });
+    }
+
+    /// The numbers.
+    pub(crate) fn view(&self) -> View<'_> {
+        match &self.values {
+            Values::F32(values) => View::F32(values),
+            Values::Bf16(values) => View::Bf16(values),
+        }
     }
 
     /// Bytes of the numbers.

@@ -15,6 +15,7 @@ mod linear;
 mod norm;
 mod rotary;
 mod rows;
+mod training;
 mod values;
 
 use std::fmt;
@@ -95,6 +96,7 @@ pub fn check<B: Backend>(backend: &B, tolerance: Tolerance) -> Report {
     rotary::cases(&mut suite);
     attention::cases(&mut suite);
     head::cases(&mut suite);
+    training::cases(&mut suite);
     suite.report
 }
 

@@ -177,3 +177,86 @@ fn head_gradient_agrees_with_finite_differences() {
     loss_of(&x, Some(&mut d_x));
     agree("head", &x, &d_x.data, |x| loss_of(x, None));
 }
+
+#[test]
+fn gradients_of_weights_agree_with_finite_differences() {
+    let (n_row, n_in, n_out) = (4, 5, 3);
+    let (x, d_out) = (values(20, n_row * n_in), values(21, n_row * n_out));
+    let flat = |n: usize| rows(&vec![0.0; n], n);
+    let weight = values(22, n_out * n_in);
+    let mut gradient = flat(n_out * n_in);
+    Reference.weight_grad(&rows(&x, n_in), &rows(&d_out, n_out), 0, &mut gradient);
+    agree("weight", &weight, &gradient.data, |weight| {
+        let matrix = HostMatrix { n_row: n_out, n_column: n_in, values: weight.to_vec() };
+        let weight = Reference.weight(vec![matrix]);
+        let mut out = Reference.rows(n_row, n_out, Storage::Exact);
+        let term = Term { x: &rows(&x, n_in), weight: &weight, direction: Direction::Plain };
+        Reference.linear(&[term], Epilogue::Store, &mut out);
+        dot(&out, &d_out)
+    });
+
+    let table = values(23, 3 * n_out);
+    let mut gradient = flat(table.len());
+    let ids = vec![2, 0, 2, 2];
+    Reference.embed_grad(&ids, 0.7, &rows(&d_out, n_out), 0, &mut gradient);
+    agree("table", &table[2 * n_out..], &gradient.data[2 * n_out..], |row| {
+        let values = [&table[..2 * n_out], row].concat();
+        let table = Reference.weight(vec![HostMatrix { n_row: 3, n_column: n_out, values }]);
+        let mut out = Reference.rows(n_row, n_out, Storage::Exact);
+        Reference.embed(&table, &ids, 0.7, &mut out);
+        dot(&out, &d_out)
+    });
+}
+
+#[test]
+fn gradients_of_norms_agree_with_finite_differences() {
+    let width = 6;
+    let (x, d_out) = (values(24, 3 * width), values(25, 3 * width));
+    for kind in [NormKind::Rms, NormKind::Layer] {
+        let parameters = values(26, 2 * width);
+        let norm = |parameters: &[f32]| Norm {
+            kind,
+            epsilon: 1e-3,
+            weight: parameters[..width].to_vec(),
+            bias: Some(parameters[width..].to_vec()),
+        };
+        let mut gradient = rows(&vec![0.0; 2 * width], 2 * width);
+        Reference.norm_grad(
+            &norm(&parameters),
+            &rows(&x, width),
+            &rows(&d_out, width),
+            0,
+            Some(width),
+            &mut gradient,
+        );
+        agree(&format!("{kind:?}"), &parameters, &gradient.data, |parameters| {
+            let mut out = Reference.rows(3, width, Storage::Exact);
+            Reference.norm(&norm(parameters), &rows(&x, width), &mut out);
+            dot(&out, &d_out)
+        });
+    }
+}
+
+#[test]
+fn the_heads_gradient_agrees_with_finite_differences() {
+    let (width, vocab) = (4, 6);
+    let (x, weight, bias) = (values(27, 2 * width), values(28, vocab * width), values(29, vocab));
+    let targets = vec![
+        RowTarget { tokens: vec![TokenWeight { token: 1, weight: 0.6 }], uniform: 0.3 },
+        RowTarget::token(5, 0.0),
+    ];
+    let matrix = |values: &[f32]| {
+        Reference.weight(vec![HostMatrix { n_row: vocab, n_column: width, values: values.to_vec() }])
+    };
+    let mut gradient = rows(&vec![0.0; weight.len()], weight.len());
+    let stored = matrix(&weight);
+    let head = Head { weight: &stored, bias: Some(&bias), scale: 0.5 };
+    Reference.head_grad(&head, &rows(&x, width), &targets, 0, &mut gradient);
+    agree("head", &weight, &gradient.data, |weight| {
+        let stored = matrix(weight);
+        let head = Head { weight: &stored, bias: Some(&bias), scale: 0.5 };
+        let mut loss = Reference.rows(2, 1, Storage::Exact);
+        Reference.head_loss(&head, &rows(&x, width), &targets, &mut loss, None);
+        loss.data.iter().map(|&loss| f64::from(loss)).sum()
+    });
+}

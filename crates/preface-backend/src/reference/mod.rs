@@ -7,12 +7,13 @@ mod head;
 mod linear;
 mod norm;
 mod rows;
+mod training;
 
 use std::ops::Range;
 
 use crate::{
     AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix, Norm, Place,
-    Rotation, RowTarget, Storage, StoreGrad, Term,
+    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term,
 };
 
 /// The reference backend.
@@ -67,6 +68,8 @@ impl Backend for Reference {
     type Index = Vec<u32>;
     type Plan = AttentionPlan;
     type Targets = Vec<RowTarget>;
+    type Masks = Vec<RowMask>;
+    type Host = Vec<f32>;
 
     fn describe(&self) -> Description {
         Description { name: "reference", precision: "f32", tier: "plain loops".into(), threads: 1 }
@@ -208,5 +211,86 @@ impl Backend for Reference {
         d_x: Option<&mut ReferenceRows>,
     ) {
         head::loss(head, x, targets, loss, d_x);
+    }
+
+    fn into_host(&self, rows: ReferenceRows) -> Vec<f32> {
+        rows.data
+    }
+
+    fn read_weight(&self, weight: &ReferenceWeight) -> Vec<f32> {
+        weight.data.clone()
+    }
+
+    fn read_vector(&self, vector: &Vec<f32>) -> Vec<f32> {
+        vector.clone()
+    }
+
+    fn update(&self, values: &[f32], weight: &mut ReferenceWeight) {
+        weight.data.copy_from_slice(values);
+    }
+
+    fn update_vector(&self, values: &[f32], vector: &mut Vec<f32>) {
+        vector.copy_from_slice(values);
+    }
+
+    fn masks(&self, rows: &[RowMask]) -> Vec<RowMask> {
+        rows.to_vec()
+    }
+
+    fn dropout(
+        &self,
+        masks: &Vec<RowMask>,
+        probability: f32,
+        layer: u32,
+        x: &ReferenceRows,
+        out: &mut ReferenceRows,
+    ) {
+        training::dropout(masks, probability, layer, x, out);
+    }
+
+    fn add(&self, x: &ReferenceRows, out: &mut ReferenceRows) {
+        training::add(x, out);
+    }
+
+    fn weight_grad(&self, x: &ReferenceRows, d_out: &ReferenceRows, first: usize, grads: &mut ReferenceRows) {
+        training::weight_grad(x, d_out, first, grads);
+    }
+
+    fn bias_grad(&self, d_out: &ReferenceRows, first: usize, grads: &mut ReferenceRows) {
+        training::bias_grad(d_out, first, grads);
+    }
+
+    fn norm_grad(
+        &self,
+        norm: &Norm<Self>,
+        x: &ReferenceRows,
+        d_out: &ReferenceRows,
+        weight: usize,
+        bias: Option<usize>,
+        grads: &mut ReferenceRows,
+    ) {
+        training::norm_grad(norm, x, d_out, weight, bias, grads);
+    }
+
+    fn embed_grad(
+        &self,
+        ids: &Vec<u32>,
+        scale: f32,
+        d_out: &ReferenceRows,
+        first: usize,
+        grads: &mut ReferenceRows,
+    ) {
+        training::embed_grad(ids, scale, d_out, first, grads);
+    }
+
+    fn head_grad(
+        &self,
+        head: &Head<'_, Self>,
+        x: &ReferenceRows,
+        targets: &Vec<RowTarget>,
+        first: usize,
+        grads: &mut ReferenceRows,
+    ) {
+        training::head_grad(head, x, targets, first, grads);
     }
 }

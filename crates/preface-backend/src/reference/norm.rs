@@ -35,7 +35,7 @@ pub fn backward(norm: &Norm<Reference>, x: &ReferenceRows, d_out: &ReferenceRows
 }
 
 /// The normalised row without weight and bias, and the reciprocal of the divisor.
-fn normalise(norm: &Norm<Reference>, row: &[f32]) -> (Vec<f64>, f64) {
+pub fn normalise(norm: &Norm<Reference>, row: &[f32]) -> (Vec<f64>, f64) {
     let width = row.len() as f64;
     let mean = match norm.kind {
         NormKind::Rms => 0.0,
