@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowTarget};
 
+use crate::layer::Selected;
 use crate::{Attachments, ModelError, ModelSpec};
 
 /// A sequence to be run, with what it is to predict.
@@ -28,7 +29,8 @@ pub struct Batch<B: Backend> {
     pub(crate) ids: B::Index,
     pub(crate) positions: B::Index,
     pub(crate) plan: B::Plan,
-    pub(crate) target_rows: B::Index,
+    /// The rows that have a target.
+    pub(crate) selected: Selected<B>,
     pub(crate) targets: B::Targets,
     targets_of: Vec<Range<usize>>,
 }
@@ -59,7 +61,11 @@ impl<B: Backend> Batch<B> {
             ids: backend.index(&rows.ids),
             positions: backend.index(&rows.positions),
             plan: backend.plan(&rows.plan),
-            target_rows: backend.index(&rows.target_rows),
+            selected: Selected {
+                n_row: rows.target_rows.len(),
+                rows: backend.index(&rows.target_rows),
+                plan: backend.plan(&rows.target_plan),
+            },
             targets: backend.targets(&rows.targets),
             targets_of,
         })
@@ -87,6 +93,8 @@ struct Rows {
     positions: Vec<u32>,
     plan: AttentionPlan,
     target_rows: Vec<u32>,
+    /// The same as `plan` for the rows that have a target.
+    target_plan: AttentionPlan,
     targets: Vec<RowTarget>,
 }
 
@@ -102,8 +110,15 @@ impl Rows {
             keys.push(segment_run(segment, prefix_len, sequence.prefix_dropout));
         }
         keys.push(KeyRun { store: 0, rows: rows.clone(), causal_from: Some(prefix_len), dropout: None });
+        let first_target = sequence.first_target.max(1);
+        let n_target = sequence.tokens.len() - first_target;
+        self.target_plan.runs.push(QueryRun {
+            rows: self.targets.len()..self.targets.len() + n_target,
+            first_position: prefix_len + first_target - 1,
+            keys: keys.clone(),
+        });
         self.plan.runs.push(QueryRun { rows, first_position: prefix_len, keys });
-        for target in sequence.first_target.max(1)..sequence.tokens.len() {
+        for target in first_target..sequence.tokens.len() {
             self.target_rows.push((first_row + target - 1) as u32);
             self.targets.push(RowTarget::token(sequence.tokens[target], label_smoothing));
         }

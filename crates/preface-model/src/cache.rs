@@ -12,7 +12,7 @@ use std::ops::Range;
 use preface_backend::{AttentionPlan, Backend, KeyRun, QueryRun, Storage};
 
 use crate::batch::{check_length, check_tokens, segment_run};
-use crate::layer::{Context, Text};
+use crate::layer::{Context, Selected, Text};
 use crate::{Attachments, Model, ModelError};
 
 /// Rows of a page.
@@ -106,19 +106,8 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// # Errors
     /// A token outside the vocabulary, or a sequence that becomes longer than the model's positions.
     pub fn extend(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<f32>, ModelError> {
-        let x = self.run(feeds)?;
-        let backend = &self.model.backend;
-        let last_rows: Vec<u32> = feeds
-            .iter()
-            .scan(0, |end, feed| {
-                *end += feed.tokens.len();
-                Some(*end as u32 - 1)
-            })
-            .collect();
-        let d_model = self.model.spec.d_model;
-        let mut last = backend.rows(feeds.len(), d_model, Storage::Exact);
-        backend.gather(&x, 0..d_model, &backend.index(&last_rows), &mut last);
-        Ok(backend.read(&self.model.head_logits(&last)))
+        let x = self.run(feeds, true)?;
+        Ok(self.model.backend.read(&self.model.head_logits(&x)))
     }
 
     /// Runs the tokens of every feed and only keeps their keys and values.
@@ -126,7 +115,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// # Errors
     /// As [`KvCache::extend`].
     pub fn append(&mut self, feeds: &[Feed<'_>]) -> Result<(), ModelError> {
-        self.run(feeds).map(drop)
+        self.run(feeds, false).map(drop)
     }
 
     /// Keys and values of everything that the sequence holds, in the layout of prefix rows:
@@ -149,7 +138,8 @@ impl<'a, B: Backend> KvCache<'a, B> {
         rows
     }
 
-    fn run(&mut self, feeds: &[Feed<'_>]) -> Result<B::Rows, ModelError> {
+    /// The last block's output for the last token of each feed, or for none.
+    fn run(&mut self, feeds: &[Feed<'_>], last_wanted: bool) -> Result<B::Rows, ModelError> {
         for (number, feed) in feeds.iter().enumerate() {
             assert!(!feed.tokens.is_empty(), "extend: a feed without tokens");
             let cached = self.cached(feed.sequence);
@@ -157,7 +147,8 @@ impl<'a, B: Backend> KvCache<'a, B> {
             check_length(&self.model.spec, number, cached.len + feed.tokens.len(), cached.prefix_len)?;
         }
         let (mut ids, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = AttentionPlan::default();
+        let (mut plan, mut last_plan) = (AttentionPlan::default(), AttentionPlan::default());
+        let mut last_rows: Vec<u32> = Vec::new();
         for feed in feeds {
             self.reserve(feed.sequence, feed.tokens.len());
             let cached = self.sequences[feed.sequence.0].as_mut().expect("checked above");
@@ -166,21 +157,36 @@ impl<'a, B: Backend> KvCache<'a, B> {
             ids.extend_from_slice(feed.tokens);
             positions.extend((first..cached.len).map(|i| (cached.prefix_len + i) as u32));
             slots.extend(cached.slots(first..cached.len));
+            let keys = cached.key_runs(first);
+            if last_wanted {
+                last_plan.runs.push(QueryRun {
+                    rows: last_rows.len()..last_rows.len() + 1,
+                    first_position: cached.prefix_len + cached.len - 1,
+                    keys: keys.clone(),
+                });
+                last_rows.push(ids.len() as u32 - 1);
+            }
             plan.runs.push(QueryRun {
                 rows: first_row..ids.len(),
                 first_position: cached.prefix_len + first,
-                keys: cached.key_runs(first),
+                keys,
             });
         }
         let model = self.model;
         let backend = &model.backend;
         let (slots, positions) = (backend.index(&slots), backend.index(&positions));
+        let selected = Selected {
+            n_row: last_rows.len(),
+            rows: backend.index(&last_rows),
+            plan: backend.plan(&last_plan),
+        };
         let context = Context {
             backend,
             spec: &model.spec,
             rotary: model.rotary.as_ref(),
             positions: &positions,
             plan: &backend.plan(&plan),
+            selected: Some(&selected),
             attachments: self.attachments,
         };
         let mut x = model.embed_tokens(&backend.index(&ids), &positions, ids.len());

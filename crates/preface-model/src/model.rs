@@ -2,7 +2,7 @@
 
 use preface_backend::{Backend, Direction, Epilogue, Head, Norm, Storage, Term};
 
-use crate::layer::{Block, BlockKept, Context, Text};
+use crate::layer::{Block, BlockKept, Context, Selected, Text};
 use crate::{Attachments, AttachmentsGrad, Batch, ModelSpec};
 
 /// Weights on a backend.
@@ -45,8 +45,8 @@ impl<B: Backend> Model<B> {
 
     /// Negative log-likelihood in nats of every target of the batch, in the batch's order.
     pub fn loss(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
-        let x = self.run(batch, attachments);
-        let normed = self.target_rows(batch, &x);
+        let x = self.run(&self.context(batch, attachments, Some(&batch.selected)), batch);
+        let normed = self.normed(&x);
         let mut loss = self.backend.rows(batch.n_target(), 1, Storage::Exact);
         self.backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, None);
         self.backend.read(&loss)
@@ -60,7 +60,7 @@ impl<B: Backend> Model<B> {
         grads: &mut AttachmentsGrad<B>,
     ) -> Vec<f32> {
         let backend = &self.backend;
-        let context = self.context(batch, attachments);
+        let context = self.context(batch, attachments, Some(&batch.selected));
         let (mut x, mut kept): (B::Rows, Vec<BlockKept<B>>) = (self.embed(batch), Vec::new());
         for (layer, block) in self.blocks.iter().enumerate() {
             let (next, block_kept) = block.forward_keep(&context, layer, x);
@@ -68,13 +68,15 @@ impl<B: Backend> Model<B> {
             kept.push(block_kept);
         }
 
-        let normed = self.target_rows(batch, &x);
+        let normed = self.normed(&x);
         let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
         let mut loss = backend.rows(n_target, 1, Storage::Exact);
         let mut d_normed = backend.rows(n_target, d_model, Storage::Exact);
         backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, Some(&mut d_normed));
 
-        let mut d_x = self.target_rows_backward(batch, &x, &d_normed);
+        let mut d_x = backend.rows(n_target, d_model, Storage::Exact);
+        backend.zero(&mut d_x);
+        backend.norm_backward(&self.final_norm, &x, &d_normed, &mut d_x);
         drop(x);
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let kept = kept.pop().expect("one entry for each block");
@@ -86,15 +88,14 @@ impl<B: Backend> Model<B> {
     /// Logits `[n_row, vocab_size]` of every row of the batch, row-major. For tests and inspection: it stores them
     /// whole.
     pub fn logits(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
-        let x = self.run(batch, attachments);
+        let x = self.run(&self.context(batch, attachments, None), batch);
         self.backend.read(&self.head_logits(&x))
     }
 
     /// `[n_row, vocab_size]` from the last block's output.
     pub(crate) fn head_logits(&self, x: &B::Rows) -> B::Rows {
-        let (n_row, d_model) = self.backend.shape(x);
-        let mut normed = self.backend.rows(n_row, d_model, Storage::Compact);
-        self.backend.norm(&self.final_norm, x, &mut normed);
+        let normed = self.normed(x);
+        let (n_row, _) = self.backend.shape(x);
         let mut logits = self.backend.rows(n_row, self.spec.vocab_size, Storage::Exact);
         let term = Term { x: &normed, weight: self.head().weight, direction: Direction::Plain };
         self.backend.linear(&[term], Epilogue::Store, &mut logits);
@@ -119,42 +120,31 @@ impl<B: Backend> Model<B> {
         self.embed_tokens(&batch.ids, &batch.positions, batch.n_row)
     }
 
-    fn run(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> B::Rows {
-        let context = self.context(batch, attachments);
+    fn run(&self, context: &Context<'_, B>, batch: &Batch<B>) -> B::Rows {
         let blocks = self.blocks.iter().enumerate();
-        blocks.fold(self.embed(batch), |x, (layer, block)| block.forward(&context, layer, &x, Text::Own))
+        blocks.fold(self.embed(batch), |x, (layer, block)| block.forward(context, layer, &x, Text::Own))
     }
 
-    /// Final norm of the rows that have a target; the others never reach the head.
-    fn target_rows(&self, batch: &Batch<B>, x: &B::Rows) -> B::Rows {
-        let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
-        let mut picked = self.backend.rows(n_target, d_model, Storage::Exact);
-        self.backend.gather(x, 0..d_model, &batch.target_rows, &mut picked);
-        let mut normed = self.backend.rows(n_target, d_model, Storage::Compact);
-        self.backend.norm(&self.final_norm, &picked, &mut normed);
+    fn normed(&self, x: &B::Rows) -> B::Rows {
+        let (n_row, d_model) = self.backend.shape(x);
+        let mut normed = self.backend.rows(n_row, d_model, Storage::Compact);
+        self.backend.norm(&self.final_norm, x, &mut normed);
         normed
     }
 
-    fn target_rows_backward(&self, batch: &Batch<B>, x: &B::Rows, d_normed: &B::Rows) -> B::Rows {
-        let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
-        let mut picked = self.backend.rows(n_target, d_model, Storage::Exact);
-        self.backend.gather(x, 0..d_model, &batch.target_rows, &mut picked);
-        let mut d_picked = self.backend.rows(n_target, d_model, Storage::Exact);
-        self.backend.zero(&mut d_picked);
-        self.backend.norm_backward(&self.final_norm, &picked, d_normed, &mut d_picked);
-        let mut d_x = self.backend.rows(batch.n_row, d_model, Storage::Exact);
-        self.backend.zero(&mut d_x);
-        self.backend.scatter_add(&d_picked, &batch.target_rows, &mut d_x);
-        d_x
-    }
-
-    fn context<'a>(&'a self, batch: &'a Batch<B>, attachments: &'a Attachments<B>) -> Context<'a, B> {
+    fn context<'a>(
+        &'a self,
+        batch: &'a Batch<B>,
+        attachments: &'a Attachments<B>,
+        selected: Option<&'a Selected<B>>,
+    ) -> Context<'a, B> {
         Context {
             backend: &self.backend,
             spec: &self.spec,
             rotary: self.rotary.as_ref(),
             positions: &batch.positions,
             plan: &batch.plan,
+            selected,
             attachments,
         }
     }

@@ -24,7 +24,33 @@ pub(crate) struct Context<'a, B: Backend> {
     pub rotary: Option<&'a B::Rows>,
     pub positions: &'a B::Index,
     pub plan: &'a B::Plan,
+    /// Rows that the last layer gives; all if absent.
+    pub selected: Option<&'a Selected<B>>,
     pub attachments: &'a Attachments<B>,
+}
+
+/// The rows of a pass that are wanted of the last layer. Of the others it computes nothing but keys and values.
+pub(crate) struct Selected<B: Backend> {
+    pub n_row: usize,
+    /// Their numbers in the pass.
+    pub rows: B::Index,
+    /// Who sees whom, with the selected rows as queries.
+    pub plan: B::Plan,
+}
+
+impl<B: Backend> Context<'_, B> {
+    /// The rows that are wanted of `layer`, if not all.
+    fn selected(&self, layer: usize) -> Option<&Selected<B>> {
+        self.selected.filter(|_| layer + 1 == self.spec.n_layer)
+    }
+
+    /// The selected rows of `x`.
+    fn pick(&self, selected: &Selected<B>, x: &B::Rows) -> B::Rows {
+        let (_, width) = self.backend.shape(x);
+        let mut picked = self.backend.rows(selected.n_row, width, Storage::Exact);
+        self.backend.gather(x, 0..width, &selected.rows, &mut picked);
+        picked
+    }
 }
 
 /// Where the text's keys and values are read from (store 0 of the plan).
@@ -39,39 +65,46 @@ pub(crate) enum Text<'a, B: Backend> {
 pub(crate) struct AttentionKept<B: Backend> {
     x: B::Rows,
     qkv: B::Rows,
+    /// The selected rows of `qkv`, where only some are wanted.
+    picked: Option<B::Rows>,
     log_sum_exp: B::Rows,
 }
 
 impl<B: Backend> AttentionLayer<B> {
-    /// `[n_row, d_model]` to the same; keeps what the backward needs.
+    /// `[n_row, d_model]` to the same (the selected rows of it, in the last layer); keeps what the backward needs.
     pub fn forward_keep(
         &self,
         context: &Context<'_, B>,
         layer: usize,
         x: B::Rows,
     ) -> (B::Rows, AttentionKept<B>) {
-        let (n_row, _) = context.backend.shape(&x);
         let qkv = self.project(context, &x);
-        let mut log_sum_exp = context.backend.rows(n_row, context.spec.n_head, Storage::Exact);
-        let out = self.attend(context, layer, &x, &qkv, &Text::Own, Some(&mut log_sum_exp));
-        (out, AttentionKept { x, qkv, log_sum_exp })
+        let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv));
+        let (n_query, _) = context.backend.shape(picked.as_ref().unwrap_or(&qkv));
+        let mut log_sum_exp = context.backend.rows(n_query, context.spec.n_head, Storage::Exact);
+        let operands = Operands::new(context, layer, &qkv, picked.as_ref(), None);
+        let out = self.attend(context, layer, &x, &operands, Some(&mut log_sum_exp));
+        (out, AttentionKept { x, qkv, picked, log_sum_exp })
     }
 
     /// The same without a backward in view.
     pub fn forward(&self, context: &Context<'_, B>, layer: usize, x: &B::Rows, text: Text<'_, B>) -> B::Rows {
         let qkv = self.project(context, x);
-        if let Text::Cache { rows, slots } = text {
-            let spec = context.spec;
-            let first = spec.attention().query_width();
-            context.backend.scatter(&qkv, first..first + 2 * spec.kv_width(), slots, rows);
-            self.attend(context, layer, x, &qkv, &Text::Cache { rows, slots }, None)
-        } else {
-            self.attend(context, layer, x, &qkv, &Text::Own, None)
-        }
+        let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv));
+        let cache = match text {
+            Text::Own => None,
+            Text::Cache { rows, slots } => {
+                let first = context.spec.attention().query_width();
+                context.backend.scatter(&qkv, first..first + 2 * context.spec.kv_width(), slots, rows);
+                Some(&*rows)
+            }
+        };
+        let operands = Operands::new(context, layer, &qkv, picked.as_ref(), cache);
+        self.attend(context, layer, x, &operands, None)
     }
 
-    /// Adds to `d_x` (the gradient of the layer's output, which is also that of its residual) what flows through the
-    /// attention, and to `grads` what reaches the prefixes. With `stop` nothing below is wanted and `d_x` stays.
+    /// Turns the gradient of the layer's output (which is also that of its residual) into that of its input, and adds
+    /// to `grads` what reaches the prefixes. With `stop` nothing below is wanted and `d_x` stays.
     pub fn backward(
         &self,
         context: &Context<'_, B>,
@@ -82,33 +115,38 @@ impl<B: Backend> AttentionLayer<B> {
         stop: bool,
     ) {
         let Context { backend, spec, .. } = context;
-        let (n_row, _) = backend.shape(d_x);
+        let (n_row, n_query) = (backend.shape(&kept.qkv).0, backend.shape(d_x).0);
         let shape = spec.attention();
-        let mut d_attended = backend.rows(n_row, shape.query_width(), Storage::Exact);
+        let mut d_attended = backend.rows(n_query, shape.query_width(), Storage::Exact);
         backend.linear(&self.output.back(d_x), Epilogue::Store, &mut d_attended);
 
-        let sources = sources(&kept.qkv, None, context.attachments);
-        let stores = stores(spec, layer, &Text::<B>::Own, context.attachments);
-        let call = AttentionCall {
-            shape,
-            layer: layer as u32,
-            plan: context.plan,
-            sources: &sources,
-            query: Place { buffer: 0, column: 0 },
-            stores: &stores,
-        };
+        let operands = Operands::new(context, layer, &kept.qkv, kept.picked.as_ref(), None);
         let qkv_width = shape.query_width() + 2 * shape.kv_width();
-        let mut d_qkv = backend.rows(if stop { 0 } else { n_row }, qkv_width, Storage::Exact);
-        backend.zero(&mut d_qkv);
-        // Gradients lie where their values lie: buffer 0 is the text, the others are the segments.
-        let d_query = (!stop).then_some(Place { buffer: 0, column: 0 });
-        let d_stores: Vec<Option<KeyStore>> =
-            stores.iter().enumerate().map(|(i, store)| (i > 0 || !stop).then_some(*store)).collect();
+        let zeros = |n_row: usize, width| {
+            let mut rows = backend.rows(if stop { 0 } else { n_row }, width, Storage::Exact);
+            backend.zero(&mut rows);
+            rows
+        };
+        let mut d_qkv = zeros(n_row, qkv_width);
+        let mut d_picked = kept.picked.as_ref().map(|_| zeros(n_query, qkv_width));
+        // Gradients lie where their values lie.
         let mut buffers: Vec<&mut B::Rows> = vec![&mut d_qkv];
         buffers.extend(grads.segments.iter_mut());
+        buffers.extend(d_picked.as_mut());
+        let d_query = (!stop).then_some(operands.query);
+        let d_stores: Vec<Option<KeyStore>> =
+            operands.stores.iter().enumerate().map(|(i, store)| (i > 0 || !stop).then_some(*store)).collect();
+        let call = operands.call(context, layer);
         backend.attention_backward(&call, &kept.log_sum_exp, &d_attended, d_query, &d_stores, &mut buffers);
         if stop {
             return;
+        }
+        if let (Some(selected), Some(d_picked)) = (context.selected(layer), d_picked) {
+            // The other rows' queries and residuals reach nothing.
+            backend.scatter_add(&d_picked, &selected.rows, &mut d_qkv);
+            let mut d_all = zeros(n_row, spec.d_model);
+            backend.scatter_add(d_x, &selected.rows, &mut d_all);
+            *d_x = d_all;
         }
         self.rotate(context, Rotation::Backward, &mut d_qkv);
         let mut d_normed = backend.rows(n_row, spec.d_model, Storage::Exact);
@@ -142,61 +180,66 @@ impl<B: Backend> AttentionLayer<B> {
         context: &Context<'_, B>,
         layer: usize,
         x: &B::Rows,
-        qkv: &B::Rows,
-        text: &Text<'_, B>,
+        operands: &Operands<'_, B>,
         log_sum_exp: Option<&mut B::Rows>,
     ) -> B::Rows {
         let Context { backend, spec, .. } = context;
-        let (n_row, _) = backend.shape(x);
-        let shape = spec.attention();
-        let cache = match text {
-            Text::Own => None,
-            Text::Cache { rows, .. } => Some(&**rows),
-        };
-        let sources = sources(qkv, cache, context.attachments);
-        let stores = stores(spec, layer, text, context.attachments);
-        let call = AttentionCall {
-            shape,
-            layer: layer as u32,
-            plan: context.plan,
-            sources: &sources,
-            query: Place { buffer: 0, column: 0 },
-            stores: &stores,
-        };
-        let mut attended = backend.rows(n_row, shape.query_width(), Storage::Compact);
-        backend.attention(&call, &mut attended, log_sum_exp);
-        let mut out = backend.rows(n_row, spec.d_model, Storage::Exact);
-        let epilogue = Epilogue::Residual { residual: x, bias: self.output.bias.as_ref() };
+        let picked = context.selected(layer).map(|selected| context.pick(selected, x));
+        let residual = picked.as_ref().unwrap_or(x);
+        let (n_query, _) = backend.shape(residual);
+        let mut attended = backend.rows(n_query, spec.attention().query_width(), Storage::Compact);
+        backend.attention(&operands.call(context, layer), &mut attended, log_sum_exp);
+        let mut out = backend.rows(n_query, spec.d_model, Storage::Exact);
+        let epilogue = Epilogue::Residual { residual, bias: self.output.bias.as_ref() };
         backend.linear(&self.output.term(&attended), epilogue, &mut out);
         out
     }
 }
 
-/// Buffer 0 is the fused product, 1.. the segments, the last one the cache if there is one.
-fn sources<'a, B: Backend>(
-    qkv: &'a B::Rows,
-    cache: Option<&'a B::Rows>,
-    attachments: &'a Attachments<B>,
-) -> Vec<&'a B::Rows> {
-    let segments = attachments.segments.iter().map(|segment| &segment.rows);
-    std::iter::once(qkv).chain(segments).chain(cache).collect()
+/// What attention reads: buffer 0 is the fused product, 1.. the segments, then the text's cache if there is one, then
+/// the selected rows of the fused product if there are any.
+struct Operands<'a, B: Backend> {
+    sources: Vec<&'a B::Rows>,
+    query: Place,
+    /// Store 0 is the text, segment `i` is store `1 + i`.
+    stores: Vec<KeyStore>,
 }
 
-/// Store 0 is the text, segment `i` is store `1 + i`.
-fn stores<B: Backend>(
-    spec: &ModelSpec,
-    layer: usize,
-    text: &Text<'_, B>,
-    attachments: &Attachments<B>,
-) -> Vec<KeyStore> {
-    let (buffer, column) = match text {
-        Text::Own => (0, spec.attention().query_width()),
-        Text::Cache { .. } => (1 + attachments.segments.len(), 0),
-    };
-    let own = KeyStore {
-        keys: Place { buffer, column },
-        values: Place { buffer, column: column + spec.kv_width() },
-    };
-    let segments = (0..attachments.segments.len()).map(|segment| layer_store(spec, layer, 1 + segment));
-    std::iter::once(own).chain(segments).collect()
+impl<'a, B: Backend> Operands<'a, B> {
+    fn new(
+        context: &Context<'a, B>,
+        layer: usize,
+        qkv: &'a B::Rows,
+        picked: Option<&'a B::Rows>,
+        cache: Option<&'a B::Rows>,
+    ) -> Self {
+        let Context { spec, attachments, .. } = context;
+        let segments = attachments.segments.iter().map(|segment| &segment.rows);
+        let mut sources: Vec<&B::Rows> = std::iter::once(qkv).chain(segments).collect();
+        let (buffer, column) = match cache {
+            None => (0, spec.attention().query_width()),
+            Some(_) => (sources.len(), 0),
+        };
+        let text = KeyStore {
+            keys: Place { buffer, column },
+            values: Place { buffer, column: column + spec.kv_width() },
+        };
+        let segments = (0..attachments.segments.len()).map(|segment| layer_store(spec, layer, 1 + segment));
+        let stores = std::iter::once(text).chain(segments).collect();
+        sources.extend(cache);
+        let query = Place { buffer: picked.map_or(0, |_| sources.len()), column: 0 };
+        sources.extend(picked);
+        Self { sources, query, stores }
+    }
+
+    fn call<'c>(&'c self, context: &'c Context<'_, B>, layer: usize) -> AttentionCall<'c, B> {
+        AttentionCall {
+            shape: context.spec.attention(),
+            layer: layer as u32,
+            plan: context.selected(layer).map_or(context.plan, |selected| &selected.plan),
+            sources: &self.sources,
+            query: self.query,
+            stores: &self.stores,
+        }
+    }
 }

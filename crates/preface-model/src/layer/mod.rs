@@ -6,7 +6,7 @@ mod feed_forward;
 mod linear;
 mod rotary;
 
-pub(crate) use attention::{AttentionLayer, Context, Text};
+pub(crate) use attention::{AttentionLayer, Context, Selected, Text};
 pub(crate) use block::{Block, BlockKept};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use linear::Linear;
