@@ -6,43 +6,48 @@
 //! ```
 //!
 //! Pairs keep their order and a micro-batch is closed when the next pair would not fit, which gives the fewest
-//! micro-batches among all cuts in order. The cut only bounds memory: losses and gradients are sums over the step, so
-//! it changes neither; and it depends on nothing but the counts, so a resumed run cuts alike.
+//! micro-batches among all cuts in order. How many tokens some pairs need together is for the caller to say: what they
+//! share counts once. The cut only bounds memory: losses and gradients are sums over the step, so it changes neither;
+//! and it depends on nothing but the counts, so a resumed run cuts alike.
 
 use std::ops::Range;
 
 /// A pair that is longer than a whole micro-batch may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "pair {pair} of the step has {tokens} tokens, more than the budget of {budget} tokens for a micro-batch: raise the budget or shorten the pair"
+    "pair {pair} of the step needs {tokens} tokens, more than the budget of {budget} tokens for a micro-batch: raise max_tokens_per_batch or shorten the pair"
 )]
 pub struct PairTooLong {
     /// Index of the pair in the step.
     pub pair: usize,
-    /// Its tokens.
+    /// The tokens that it needs.
     pub tokens: usize,
     /// The budget.
     pub budget: usize,
 }
 
-/// Ranges over the pairs of a step, in order and without gap, each of at most `budget` tokens.
-pub fn micro_batches(token_counts: &[usize], budget: usize) -> Result<Vec<Range<usize>>, PairTooLong> {
+/// Ranges over the `n_pair` pairs of a step, in order and without gap, each of at most `budget` tokens. `tokens` says
+/// how many a range of pairs needs; a longer range needs no fewer.
+pub fn micro_batches(
+    n_pair: usize,
+    budget: usize,
+    tokens: impl Fn(Range<usize>) -> usize,
+) -> Result<Vec<Range<usize>>, PairTooLong> {
     let mut batches = Vec::new();
     let mut start = 0;
-    let mut free = budget;
-    for (pair, &tokens) in token_counts.iter().enumerate() {
-        if tokens > budget {
-            return Err(PairTooLong { pair, tokens, budget });
+    for pair in 0..n_pair {
+        if tokens(start..pair + 1) <= budget {
+            continue;
         }
-        if tokens > free {
-            batches.push(start..pair);
-            start = pair;
-            free = budget;
+        let alone = tokens(pair..pair + 1);
+        if alone > budget {
+            return Err(PairTooLong { pair, tokens: alone, budget });
         }
-        free -= tokens;
+        batches.push(start..pair);
+        start = pair;
     }
-    if start < token_counts.len() {
-        batches.push(start..token_counts.len());
+    if start < n_pair {
+        batches.push(start..n_pair);
     }
     Ok(batches)
 }
@@ -52,6 +57,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn micro_batches(counts: &[usize], budget: usize) -> Result<Vec<Range<usize>>, PairTooLong> {
+        super::micro_batches(counts.len(), budget, |range| counts[range].iter().sum())
+    }
 
     #[test]
     fn an_empty_step_has_no_micro_batch() {
@@ -72,8 +81,15 @@ mod tests {
     fn a_pair_longer_than_the_budget_is_named() {
         let error = micro_batches(&[3, 65], 64).unwrap_err();
         assert_eq!(error, PairTooLong { pair: 1, tokens: 65, budget: 64 });
-        assert!(error.to_string().contains("pair 1 of the step has 65 tokens"));
+        assert!(error.to_string().contains("pair 1 of the step needs 65 tokens"));
         assert!(micro_batches(&[1], 0).is_err());
+    }
+
+    #[test]
+    fn what_pairs_share_counts_once() {
+        // Two tokens of its own each, and ten that all share.
+        let batches = super::micro_batches(5, 14, |range| 10 + 2 * range.len());
+        assert_eq!(batches, Ok(vec![0..2, 2..4, 4..5]));
     }
 
     proptest! {

@@ -2,24 +2,94 @@
 //!
 //! ```text
 //! order(epoch) = Fisher-Yates over 0..n with ChaCha8, keyed by (seed, epoch)
-//! steps        = order(0) ++ order(1) ++ ..., cut every pairs_per_step
+//! steps        = order(0) ++ order(1) ++ ..., cut as soon as a step has pairs_per_step pairs
 //! ```
 //!
-//! A step is always full: it runs on into the next epoch, so that every step weighs the same. The generator is keyed
-//! by the epoch instead of running on from one to the next, so a [`Position`] of two numbers is all that a checkpoint
-//! needs. The shuffle is written out here because the result must stay the same when a crate is updated.
+//! What is drawn is a *unit*: one pair, or all pairs of a prompt (`batch_by`). With single pairs every step weighs the
+//! same; whole prompts are drawn until the step has its pairs, so it may have some more. A step is always full: it runs
+//! on into the next epoch. The generator is keyed by the epoch instead of running on from one to the next, so a
+//! [`Position`] of two numbers is all that a checkpoint needs. The shuffle is written out here because the result must
+//! stay the same when a crate is updated.
+
+use std::collections::HashMap;
+use std::hash::Hash;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-/// A place in the endless sequence of pairs.
+/// A place in the endless sequence of units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
     /// Epochs that are over.
     pub epoch: u64,
-    /// Pairs of this epoch that were given out.
+    /// Units of this epoch that were given out.
     pub index: usize,
+}
+
+/// What is drawn as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchBy {
+    /// One pair of an input and an output.
+    #[default]
+    Pair,
+    /// An input with all its outputs: they share the input's rows.
+    Prompt,
+}
+
+/// Pairs in the units in which they are drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Units {
+    /// Pairs, those of a unit side by side.
+    pairs: Vec<usize>,
+    /// Where each unit ends.
+    ends: Vec<usize>,
+}
+
+impl Units {
+    /// `n_pair` pairs, of which those with the same `prompt` are one unit if `batch_by` says so.
+    pub fn new<P: Eq + Hash>(n_pair: usize, batch_by: BatchBy, prompt: impl Fn(usize) -> P) -> Self {
+        match batch_by {
+            BatchBy::Pair => Self { pairs: (0..n_pair).collect(), ends: (1..=n_pair).collect() },
+            BatchBy::Prompt => {
+                let mut groups: Vec<Vec<usize>> = Vec::new();
+                let mut of_prompt: HashMap<P, usize> = HashMap::new();
+                for pair in 0..n_pair {
+                    let group = *of_prompt.entry(prompt(pair)).or_insert(groups.len());
+                    if group == groups.len() {
+                        groups.push(Vec::new());
+                    }
+                    groups[group].push(pair);
+                }
+                let ends = groups.iter().scan(0, |end, group| {
+                    *end += group.len();
+                    Some(*end)
+                });
+                Self { ends: ends.collect(), pairs: groups.concat() }
+            }
+        }
+    }
+
+    /// Number of units.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Number of pairs.
+    pub fn n_pair(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn unit(&self, unit: usize) -> &[usize] {
+        let start = if unit == 0 { 0 } else { self.ends[unit - 1] };
+        &self.pairs[start..self.ends[unit]]
+    }
 }
 
 /// Why there are no steps.
@@ -33,20 +103,20 @@ pub enum SamplerError {
     EmptyStep,
     /// A position of other data.
     #[error(
-        "position {index} lies beyond the {n_pair} pairs of an epoch: the data has changed since the checkpoint"
+        "position {index} lies beyond the {n_unit} units of an epoch: the data has changed since the checkpoint"
     )]
     Position {
         /// The position's index.
         index: usize,
-        /// Pairs of the data.
-        n_pair: usize,
+        /// Units of the data.
+        n_unit: usize,
     },
 }
 
 /// Gives out the pairs of one step after the other, without end.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    n_pair: usize,
+    units: Units,
     pairs_per_step: usize,
     seed: u64,
     position: Position,
@@ -54,24 +124,19 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler over `n_pair` pairs that begins at `position` (`Position::default()` for a new run).
-    /// `pairs_per_step` = `per_device_train_batch_size` x `gradient_accumulation_steps`.
-    pub fn new(
-        n_pair: usize,
-        pairs_per_step: usize,
-        seed: u64,
-        position: Position,
-    ) -> Result<Self, SamplerError> {
-        if n_pair == 0 {
+    /// A sampler at the beginning. `pairs_per_step` = `per_device_train_batch_size` x `gradient_accumulation_steps`.
+    ///
+    /// # Errors
+    /// No data, or a step without pairs.
+    pub fn new(units: Units, pairs_per_step: usize, seed: u64) -> Result<Self, SamplerError> {
+        if units.is_empty() {
             return Err(SamplerError::NoPairs);
         }
         if pairs_per_step == 0 {
             return Err(SamplerError::EmptyStep);
         }
-        if position.index >= n_pair {
-            return Err(SamplerError::Position { index: position.index, n_pair });
-        }
-        Ok(Self { n_pair, pairs_per_step, seed, position, order: epoch_order(n_pair, seed, position.epoch) })
+        let order = epoch_order(units.len(), seed, 0);
+        Ok(Self { units, pairs_per_step, seed, position: Position::default(), order })
     }
 
     /// Where the next step begins: what a checkpoint keeps.
@@ -79,27 +144,47 @@ impl Sampler {
         self.position
     }
 
+    /// Goes to a position that [`Sampler::position`] gave.
+    ///
+    /// # Errors
+    /// If it is one of other data.
+    pub fn seek(&mut self, position: Position) -> Result<(), SamplerError> {
+        let n_unit = self.units.len();
+        if position.index >= n_unit {
+            return Err(SamplerError::Position { index: position.index, n_unit });
+        }
+        self.position = position;
+        self.order = epoch_order(n_unit, self.seed, position.epoch);
+        Ok(())
+    }
+
     /// The indices of the next step's pairs. A step larger than the data holds a pair more than once.
     pub fn next_step(&mut self) -> Vec<usize> {
         let mut step = Vec::new();
         while step.len() < self.pairs_per_step {
-            let wanted = self.pairs_per_step - step.len();
-            let end = self.n_pair.min(self.position.index.saturating_add(wanted));
-            step.extend_from_slice(&self.order[self.position.index..end]);
-            self.position.index = end;
-            if end == self.n_pair {
+            step.extend_from_slice(self.units.unit(self.order[self.position.index]));
+            self.position.index += 1;
+            if self.position.index == self.units.len() {
                 self.position = Position { epoch: self.position.epoch + 1, index: 0 };
-                self.order = epoch_order(self.n_pair, self.seed, self.position.epoch);
+                self.order = epoch_order(self.units.len(), self.seed, self.position.epoch);
             }
         }
         step
     }
 
-    /// Steps after which every pair was given out `epochs` times at least: `epochs` x pairs / pairs per step, rounded
-    /// up; at least one.
+    /// Steps in which about `epochs` x all pairs are given out, rounded up; at least one. Steps of whole prompts are of
+    /// different size: those of the first epoch stand for all.
     pub fn steps_of_epochs(&self, epochs: f64) -> u64 {
-        let steps = (epochs * self.n_pair as f64 / self.pairs_per_step as f64).ceil();
-        (steps as u64).max(1)
+        let mut first = self.clone();
+        first.position = Position::default();
+        first.order = epoch_order(self.units.len(), self.seed, 0);
+        let (mut n_step, mut n_pair) = (0_u32, 0_usize);
+        while n_pair < self.units.n_pair() {
+            n_pair += first.next_step().len();
+            n_step += 1;
+        }
+        let steps = epochs * self.units.n_pair() as f64 * f64::from(n_step) / n_pair as f64;
+        (steps.ceil() as u64).max(1)
     }
 }
 
@@ -142,19 +227,22 @@ mod tests {
 
     use super::*;
 
+    fn pairs(n_pair: usize) -> Units {
+        Units::new(n_pair, BatchBy::Pair, |pair| pair)
+    }
+
     fn sampler(n_pair: usize, pairs_per_step: usize, seed: u64) -> Sampler {
-        Sampler::new(n_pair, pairs_per_step, seed, Position::default()).unwrap()
+        Sampler::new(pairs(n_pair), pairs_per_step, seed).unwrap()
     }
 
     #[test]
     fn no_pairs_an_empty_step_and_a_position_of_other_data_are_refused() {
-        let start = Position::default();
-        assert_eq!(Sampler::new(0, 4, 0, start).unwrap_err(), SamplerError::NoPairs);
-        assert_eq!(Sampler::new(4, 0, 0, start).unwrap_err(), SamplerError::EmptyStep);
+        assert_eq!(Sampler::new(pairs(0), 4, 0).unwrap_err(), SamplerError::NoPairs);
+        assert_eq!(Sampler::new(pairs(4), 0, 0).unwrap_err(), SamplerError::EmptyStep);
         let beyond = Position { epoch: 3, index: 4 };
         assert_eq!(
-            Sampler::new(4, 2, 0, beyond).unwrap_err(),
-            SamplerError::Position { index: 4, n_pair: 4 }
+            sampler(4, 2, 0).seek(beyond).unwrap_err(),
+            SamplerError::Position { index: 4, n_unit: 4 }
         );
     }
 
@@ -164,6 +252,26 @@ mod tests {
         assert_eq!(epoch_order(10, 7, 0), [5, 8, 6, 2, 4, 0, 7, 3, 9, 1]);
         assert_eq!(epoch_order(10, 7, 1), [2, 8, 3, 7, 6, 4, 1, 5, 0, 9]);
         assert_eq!(draw(100, 5, 7), [12, 22, 27, 55, 62]);
+    }
+
+    #[test]
+    fn whole_prompts_are_drawn_until_the_step_has_its_pairs() {
+        // Prompts of 3, 1 and 2 pairs.
+        let prompts = ["a", "b", "a", "c", "a", "c"];
+        let units = Units::new(6, BatchBy::Prompt, |pair| prompts[pair]);
+        assert_eq!((units.len(), units.n_pair()), (3, 6));
+        let groups = [vec![0, 2, 4], vec![1], vec![3, 5]];
+        assert_eq!([0, 1, 2].map(|unit| units.unit(unit).to_vec()), groups);
+        let mut sampler = Sampler::new(units, 2, 3).unwrap();
+        let order: Vec<usize> = (0..20).flat_map(|epoch| epoch_order(3, 3, epoch)).collect();
+        let mut drawn = order.into_iter();
+        for _ in 0..20 {
+            let mut want = Vec::new();
+            while want.len() < 2 {
+                want.extend(groups[drawn.next().unwrap()].clone());
+            }
+            assert_eq!(sampler.next_step(), want);
+        }
     }
 
     #[test]
@@ -215,12 +323,14 @@ mod tests {
         }
 
         #[test]
-        fn a_resumed_sampler_goes_on_as_the_unbroken_one(n in 1_usize..60, per_step in 1_usize..20, seed: u64, done in 0_usize..30) {
-            let mut unbroken = sampler(n, per_step, seed);
+        fn a_resumed_sampler_goes_on_as_the_unbroken_one(n in 1_usize..60, per_step in 1_usize..20, seed: u64, done in 0_usize..30, prompts in 1_usize..9) {
+            let units = Units::new(n, BatchBy::Prompt, |pair| pair * pair % prompts);
+            let mut unbroken = Sampler::new(units.clone(), per_step, seed).unwrap();
             for _ in 0..done {
                 unbroken.next_step();
             }
-            let mut resumed = Sampler::new(n, per_step, seed, unbroken.position()).unwrap();
+            let mut resumed = Sampler::new(units, per_step, seed).unwrap();
+            resumed.seek(unbroken.position()).unwrap();
             for _ in 0..10 {
                 prop_assert_eq!(resumed.next_step(), unbroken.next_step());
                 prop_assert_eq!(resumed.position(), unbroken.position());

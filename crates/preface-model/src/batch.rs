@@ -1,13 +1,16 @@
 //! Packing sequences into one matrix of rows.
 //!
 //! The rows of a sequence stand one under the other, sequences follow each other without padding, and attention
-//! runs per sequence. The last token of a sequence is only a target: it has no row.
+//! runs per sequence. The last token of a sequence is only a target: it has no row. Beginnings that sequences share
+//! are packed once (see [`crate::trie`]); a row of theirs has the targets of all of them, so loss and gradient are the
+//! sums that the sequences alone would give.
 
 use std::ops::Range;
 
-use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowTarget};
+use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowTarget, TokenWeight};
 
 use crate::layer::Selected;
+use crate::trie::{Input, Node, Trie};
 use crate::{Attachments, ModelError, ModelSpec};
 
 /// A sequence to be run, with what it is to predict.
@@ -19,8 +22,30 @@ pub struct Sequence<'a> {
     pub first_target: usize,
     /// Index of the prefix ahead of it, if any.
     pub segment: Option<usize>,
-    /// Dropout on the prefix rows as this sequence sees them.
+    /// Dropout on the prefix rows as this sequence sees them. Its mask is the sequence's own, so such a sequence shares
+    /// no rows with others.
     pub prefix_dropout: Option<Dropout>,
+}
+
+impl<'a> Sequence<'a> {
+    /// Tokens that have a row.
+    fn input(&self) -> Input<'a> {
+        let group = self.prefix_dropout.is_none().then(|| self.segment.map_or(0, |segment| 1 + segment));
+        Input { tokens: &self.tokens[..self.tokens.len().saturating_sub(1)], group }
+    }
+
+    fn targets(&self) -> Range<usize> {
+        self.first_target.max(1)..self.tokens.len()
+    }
+}
+
+/// Rows of the matrix that these sequences are packed into: shared ones count once.
+pub fn packed_rows(sequences: &[Sequence<'_>]) -> usize {
+    Trie::new(&inputs(sequences)).n_row()
+}
+
+fn inputs<'a>(sequences: &[Sequence<'a>]) -> Vec<Input<'a>> {
+    sequences.iter().map(Sequence::input).collect()
 }
 
 /// Sequences packed and uploaded.
@@ -32,7 +57,7 @@ pub struct Batch<B: Backend> {
     /// The rows that have a target.
     pub(crate) selected: Selected<B>,
     pub(crate) targets: B::Targets,
-    targets_of: Vec<Range<usize>>,
+    n_target: usize,
 }
 
 impl<B: Backend> Batch<B> {
@@ -47,27 +72,32 @@ impl<B: Backend> Batch<B> {
         sequences: &[Sequence<'_>],
         label_smoothing: f32,
     ) -> Result<Self, ModelError> {
-        let mut rows = Rows::default();
-        let mut targets_of = Vec::with_capacity(sequences.len());
+        let prefix_len = |sequence: &Sequence<'_>| {
+            sequence.segment.map_or(0, |segment| attachments.segments[segment].prefix_len)
+        };
         for (number, sequence) in sequences.iter().enumerate() {
-            let prefix_len = sequence.segment.map_or(0, |segment| attachments.segments[segment].prefix_len);
-            check(spec, number, sequence, prefix_len)?;
-            let first = rows.targets.len();
-            rows.push(sequence, prefix_len, label_smoothing);
-            targets_of.push(first..rows.targets.len());
+            check(spec, number, sequence, prefix_len(sequence))?;
         }
+        let trie = Trie::new(&inputs(sequences));
+        let mut rows = Rows::default();
+        for node in &trie.nodes {
+            let sequence = &sequences[node.input];
+            rows.push(&trie, node, sequence, prefix_len(sequence));
+        }
+        let wanted = Wanted::new(&trie, &rows, sequences);
+        let target_rows = wanted.rows();
         Ok(Self {
             n_row: rows.ids.len(),
             ids: backend.index(&rows.ids),
             positions: backend.index(&rows.positions),
             plan: backend.plan(&rows.plan),
             selected: Selected {
-                n_row: rows.target_rows.len(),
-                rows: backend.index(&rows.target_rows),
-                plan: backend.plan(&rows.target_plan),
+                n_row: target_rows.len(),
+                rows: backend.index(&target_rows),
+                plan: backend.plan(&wanted.plan(&rows.plan)),
             },
-            targets: backend.targets(&rows.targets),
-            targets_of,
+            targets: backend.targets(&wanted.targets(label_smoothing)),
+            n_target: sequences.iter().map(|sequence| sequence.targets().len()).sum(),
         })
     }
 
@@ -78,50 +108,104 @@ impl<B: Backend> Batch<B> {
 
     /// Number of target tokens over all sequences.
     pub fn n_target(&self) -> usize {
-        self.targets_of.last().map_or(0, |range| range.end)
-    }
-
-    /// Which of the targets belong to sequence number `i`.
-    pub fn targets_of(&self, i: usize) -> Range<usize> {
-        self.targets_of[i].clone()
+        self.n_target
     }
 }
 
+/// The packed rows of all nodes.
 #[derive(Default)]
 struct Rows {
     ids: Vec<u32>,
     positions: Vec<u32>,
+    /// One run for each node.
     plan: AttentionPlan,
-    target_rows: Vec<u32>,
-    /// The same as `plan` for the rows that have a target.
-    target_plan: AttentionPlan,
-    targets: Vec<RowTarget>,
 }
 
 impl Rows {
-    fn push(&mut self, sequence: &Sequence<'_>, prefix_len: usize, label_smoothing: f32) {
+    fn push(&mut self, trie: &Trie, node: &Node, sequence: &Sequence<'_>, prefix_len: usize) {
         let first_row = self.ids.len();
-        let inputs = &sequence.tokens[..sequence.tokens.len() - 1];
-        self.ids.extend_from_slice(inputs);
-        self.positions.extend((0..inputs.len()).map(|i| (prefix_len + i) as u32));
-        let rows = first_row..self.ids.len();
-        let mut keys = Vec::with_capacity(2);
+        self.ids.extend_from_slice(&sequence.tokens[node.range.clone()]);
+        self.positions.extend(node.range.clone().map(|i| (prefix_len + i) as u32));
+        let (rows, first_position) = (first_row..self.ids.len(), prefix_len + node.range.start);
+        let text = |rows, causal_from| KeyRun { store: 0, rows, causal_from, dropout: None };
+        let mut keys = vec![text(rows.clone(), Some(first_position))];
+        for before in node.parent.into_iter().flat_map(|parent| trie.upwards(parent)) {
+            keys.push(text(self.span(before), None));
+        }
         if let Some(segment) = sequence.segment {
             keys.push(segment_run(segment, prefix_len, sequence.prefix_dropout));
         }
-        keys.push(KeyRun { store: 0, rows: rows.clone(), causal_from: Some(prefix_len), dropout: None });
-        let first_target = sequence.first_target.max(1);
-        let n_target = sequence.tokens.len() - first_target;
-        self.target_plan.runs.push(QueryRun {
-            rows: self.targets.len()..self.targets.len() + n_target,
-            first_position: prefix_len + first_target - 1,
-            keys: keys.clone(),
-        });
-        self.plan.runs.push(QueryRun { rows, first_position: prefix_len, keys });
-        for target in first_target..sequence.tokens.len() {
-            self.target_rows.push((first_row + target - 1) as u32);
-            self.targets.push(RowTarget::token(sequence.tokens[target], label_smoothing));
+        keys.reverse();
+        self.plan.runs.push(QueryRun { rows, first_position, keys });
+    }
+
+    /// Rows of a node.
+    fn span(&self, node: usize) -> Range<usize> {
+        self.plan.runs[node].rows.clone()
+    }
+}
+
+/// What each packed row is to predict: tokens, and how many sequences predict them there.
+struct Wanted(Vec<Vec<(u32, u32)>>);
+
+impl Wanted {
+    fn new(trie: &Trie, rows: &Rows, sequences: &[Sequence<'_>]) -> Self {
+        let mut wanted = vec![Vec::new(); rows.ids.len()];
+        for (sequence, &leaf) in sequences.iter().zip(&trie.leaves) {
+            for node in trie.upwards(leaf) {
+                let range = &trie.nodes[node].range;
+                let targets = sequence.targets();
+                let first = targets.start.max(range.start + 1);
+                for target in first..targets.end.min(range.end + 1) {
+                    let row: &mut Vec<(u32, u32)> =
+                        &mut wanted[rows.span(node).start + target - 1 - range.start];
+                    let token = sequence.tokens[target];
+                    match row.iter_mut().find(|(known, _)| *known == token) {
+                        Some((_, count)) => *count += 1,
+                        None => row.push((token, 1)),
+                    }
+                }
+            }
         }
+        Self(wanted)
+    }
+
+    /// The rows that have a target, ascending.
+    fn rows(&self) -> Vec<u32> {
+        (0..self.0.len() as u32).filter(|&row| !self.0[row as usize].is_empty()).collect()
+    }
+
+    fn targets(&self, label_smoothing: f32) -> Vec<RowTarget> {
+        let target = |tokens: &Vec<(u32, u32)>| {
+            let weights = tokens
+                .iter()
+                .map(|&(token, count)| TokenWeight { token, weight: (1.0 - label_smoothing) * count as f32 });
+            let n_target: u32 = tokens.iter().map(|&(_, count)| count).sum();
+            RowTarget { tokens: weights.collect(), uniform: label_smoothing * n_target as f32 }
+        };
+        self.0.iter().filter(|tokens| !tokens.is_empty()).map(target).collect()
+    }
+
+    /// `plan` with the rows that have a target as its only queries, numbered among themselves.
+    fn plan(&self, plan: &AttentionPlan) -> AttentionPlan {
+        let mut selected = AttentionPlan::default();
+        let mut n_selected = 0;
+        for run in &plan.runs {
+            let mut row = run.rows.start;
+            while row < run.rows.end {
+                let n_row = (row..run.rows.end).take_while(|&row| !self.0[row].is_empty()).count();
+                if n_row > 0 {
+                    selected.runs.push(QueryRun {
+                        rows: n_selected..n_selected + n_row,
+                        first_position: run.first_position + row - run.rows.start,
+                        keys: run.keys.clone(),
+                    });
+                }
+                n_selected += n_row;
+                row += n_row.max(1);
+            }
+        }
+        selected
     }
 }
 

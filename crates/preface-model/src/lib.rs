@@ -17,10 +17,11 @@ mod load;
 mod model;
 mod spec;
 pub mod tokenizer;
+mod trie;
 pub mod weights;
 
 pub use attachments::{Attachments, AttachmentsGrad, Segment};
-pub use batch::{Batch, Sequence};
+pub use batch::{Batch, Sequence, packed_rows};
 pub use builtin::SCHEME as BUILTIN_SCHEME;
 pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
 pub use error::ModelError;

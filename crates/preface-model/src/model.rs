@@ -43,11 +43,12 @@ impl<B: Backend> Model<B> {
         blocks.chain(tables).map(|weight| self.backend.weight_bytes(weight)).sum()
     }
 
-    /// Negative log-likelihood in nats of every target of the batch, in the batch's order.
+    /// Negative log-likelihood in nats of every row that has a target, in the batch's order: where sequences share rows,
+    /// that of all their targets there.
     pub fn loss(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
         let x = self.run(&self.context(batch, attachments, Some(&batch.selected)), batch);
         let normed = self.normed(&x);
-        let mut loss = self.backend.rows(batch.n_target(), 1, Storage::Exact);
+        let mut loss = self.backend.rows(batch.selected.n_row, 1, Storage::Exact);
         self.backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, None);
         self.backend.read(&loss)
     }
@@ -69,12 +70,12 @@ impl<B: Backend> Model<B> {
         }
 
         let normed = self.normed(&x);
-        let (n_target, d_model) = (batch.n_target(), self.spec.d_model);
-        let mut loss = backend.rows(n_target, 1, Storage::Exact);
-        let mut d_normed = backend.rows(n_target, d_model, Storage::Exact);
+        let (n_loss, d_model) = (batch.selected.n_row, self.spec.d_model);
+        let mut loss = backend.rows(n_loss, 1, Storage::Exact);
+        let mut d_normed = backend.rows(n_loss, d_model, Storage::Exact);
         backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, Some(&mut d_normed));
 
-        let mut d_x = backend.rows(n_target, d_model, Storage::Exact);
+        let mut d_x = backend.rows(n_loss, d_model, Storage::Exact);
         backend.zero(&mut d_x);
         backend.norm_backward(&self.final_norm, &x, &d_normed, &mut d_x);
         drop(x);

@@ -1,8 +1,11 @@
 //! What must hold whatever the weights: a row of a batch is the sequence alone, cached is uncached, gradients are slopes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use preface_backend::{Dropout, Reference};
-use preface_model::{Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, Segment, Sequence};
+use preface_backend::{Backend, Dropout, Reference};
+use preface_model::{
+    Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, Segment, Sequence, packed_rows,
+};
+use proptest::prelude::*;
 use testkit::{Golden, Tolerance, assert_close, check_gradient};
 
 /// The reference accumulates in `f64`: only the rounding of what it stores differs.
@@ -19,6 +22,24 @@ fn rows(model: &Model<Reference>, prefix_len: usize, seed: f32) -> Vec<f32> {
 
 fn sequence(tokens: &[u32], first_target: usize, segment: Option<usize>) -> Sequence<'_> {
     Sequence { tokens, first_target, segment, prefix_dropout: None }
+}
+
+/// The summed loss of every target, and the gradient of every segment.
+fn loss_and_gradient<B: Backend>(
+    model: &Model<B>,
+    attachments: &Attachments<B>,
+    batches: &[&[Sequence<'_>]],
+    label_smoothing: f32,
+) -> (f64, Vec<f32>) {
+    let mut grads = attachments.zero_grad(model.backend());
+    let mut loss = 0.0;
+    for sequences in batches {
+        let batch =
+            Batch::pack(model.backend(), model.spec(), attachments, sequences, label_smoothing).unwrap();
+        let losses = model.loss_and_gradient(&batch, attachments, &mut grads);
+        loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+    }
+    (loss, grads.segments.iter().flat_map(|rows| model.backend().read(rows)).collect())
 }
 
 fn losses(
@@ -54,6 +75,65 @@ fn a_sequence_in_a_batch_equals_the_sequence_alone_even_among_other_prefixes() {
             .collect();
         assert_close(name, &together, &alone, TIGHT);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Sequences that begin alike: some equal, some the beginning of another, some under another prefix.
+    #[test]
+    fn a_batch_that_shares_rows_has_the_loss_and_gradient_of_its_sequences_alone(
+        own in prop::collection::vec((prop::collection::vec(3_u32..6, 1..14), 0_usize..8, 0_usize..20), 2..9),
+        first_targets in prop::collection::vec(0_usize..20, 9),
+        segments in prop::collection::vec(prop::option::of(0_usize..2), 3),
+        label_smoothing in prop::sample::select(vec![0.0_f32, 0.1]),
+    ) {
+        let mut texts: Vec<Vec<u32>> = vec![(10..24).collect()];
+        for (tokens, other, kept) in &own {
+            let other = &texts[other % texts.len()];
+            let start = &other[..other.len().min(*kept)];
+            texts.push([start, &tokens[..tokens.len().min(40 - start.len())]].concat());
+        }
+        texts.retain(|tokens| tokens.len() >= 2);
+        for name in ["tiny_llama", "tiny_gpt2"] {
+            let model = model(name);
+            let attachments = Attachments {
+                segments: [5, 2].map(|len| Segment::new(&Reference, &rows(&model, len, 0.1), model.spec())).into(),
+            };
+            let sequences: Vec<Sequence<'_>> = texts.iter().enumerate().map(|(i, tokens)| {
+                let first_target = first_targets[i % 9] % tokens.len();
+                sequence(tokens, first_target, segments[i % 3])
+            }).collect();
+            let alone: Vec<&[Sequence<'_>]> = sequences.chunks(1).collect();
+            let shared = loss_and_gradient(&model, &attachments, &[&sequences], label_smoothing);
+            let apart = loss_and_gradient(&model, &attachments, &alone, label_smoothing);
+            assert_close(name, &[shared.0], &[apart.0], Tolerance { abs: 0.0, rel: 1e-6 });
+            assert_close(name, &shared.1, &apart.1, Tolerance { abs: 1e-7, rel: 1e-5 });
+        }
+    }
+}
+
+#[test]
+fn shared_beginnings_are_packed_once_but_not_under_dropout_or_another_prefix() {
+    let model = model("tiny_llama");
+    let attachments = Attachments {
+        segments: [1, 1].map(|len| Segment::new(&Reference, &rows(&model, len, 0.1), model.spec())).into(),
+    };
+    let prompt: Vec<u32> = (20..40).collect();
+    let texts = [3, 4, 4].map(|n| [prompt.as_slice(), &[n, n + 1]].concat());
+    let n_row = |sequences: &[Sequence<'_>]| {
+        let batch = Batch::pack(&Reference, model.spec(), &attachments, sequences, 0.0).unwrap();
+        assert_eq!(packed_rows(sequences), batch.n_row());
+        assert_eq!(batch.n_target(), 2 * sequences.len());
+        batch.n_row()
+    };
+    let [a, b, c] = [0, 1, 2].map(|i| sequence(&texts[i], 20, Some(0)));
+    // 20 rows of the prompt and one of each different text.
+    assert_eq!(n_row(&[a.clone(), b.clone(), c.clone()]), 22);
+    let other = Sequence { segment: Some(1), ..c.clone() };
+    assert_eq!(n_row(&[a.clone(), b.clone(), other]), 22 + 21);
+    let dropped = Sequence { prefix_dropout: Some(Dropout { probability: 0.5, stream: 1 }), ..c };
+    assert_eq!(n_row(&[a, b, dropped.clone(), dropped]), 22 + 2 * 21);
 }
 
 #[test]

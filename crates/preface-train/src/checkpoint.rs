@@ -30,6 +30,8 @@ pub struct CheckpointState {
     pub position: Position,
     /// Updates of the optimizer.
     pub adam_steps: u64,
+    /// Pairs so far.
+    pub pairs: u64,
     /// Tokens so far.
     pub tokens: u64,
     /// Seconds in steps so far.

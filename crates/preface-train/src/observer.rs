@@ -15,6 +15,8 @@ pub struct StepLog {
     pub learning_rate: f64,
     /// Norm of its gradient before the clip.
     pub grad_norm: f64,
+    /// Pairs of all steps so far.
+    pub pairs: u64,
     /// Tokens of all steps so far: prompts and completions, no padding.
     pub tokens: u64,
     /// Seconds spent in steps so far.

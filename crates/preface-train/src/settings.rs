@@ -1,5 +1,6 @@
 //! What a training run decides, under Hugging Face's names.
 
+use preface_data::sampler::BatchBy;
 use preface_tune::AdamSettings;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,8 @@ pub struct TrainSettings {
     pub max_steps: u64,
     /// Pairs of a micro-step.
     pub per_device_train_batch_size: usize,
+    /// What a step is made of: single pairs, or whole prompts with all their pairs.
+    pub batch_by: BatchBy,
     /// Micro-steps of an optimizer step.
     pub gradient_accumulation_steps: usize,
     /// Highest learning rate.
@@ -44,7 +47,7 @@ pub struct TrainSettings {
     pub load_best_model_at_end: bool,
     /// `eval_loss` or the name of a generated metric.
     pub metric_for_best_model: String,
-    /// Tokens that are run at once; a step with more is split. Never changes a result.
+    /// Tokens that are run at once, shared ones counted once; a step with more is split. Never changes a result.
     pub max_tokens_per_batch: usize,
 }
 
@@ -64,7 +67,7 @@ pub enum LossNorm {
 pub const EVAL_LOSS: &str = "eval_loss";
 
 impl TrainSettings {
-    /// Pairs of one optimizer step.
+    /// Pairs of one optimizer step, at least.
     pub fn pairs_per_step(&self) -> usize {
         self.per_device_train_batch_size * self.gradient_accumulation_steps
     }

@@ -5,7 +5,7 @@
 
 use preface_backend::{Backend, Dropout};
 use preface_data::packing::micro_batches;
-use preface_model::{Attachments, AttachmentsGrad, Batch, Model, Sequence};
+use preface_model::{Attachments, AttachmentsGrad, Batch, Model, Sequence, packed_rows};
 
 use crate::{LossNorm, TrainError};
 
@@ -38,6 +38,8 @@ pub struct StepSum {
     pub n_pair: usize,
     /// Tokens of prompts and completions.
     pub n_token: usize,
+    /// Rows that were run for them: without the last token of each, and once where pairs share their beginnings.
+    pub n_row: usize,
 }
 
 impl StepSum {
@@ -60,7 +62,7 @@ pub struct GradientSum<'a, B: Backend> {
     pub prefix_dropout: &'a dyn Fn(usize) -> Option<Dropout>,
 }
 
-/// Runs `pairs` behind prefix number `segment` in micro-batches of at most `max_tokens_per_batch` tokens.
+/// Runs `pairs` behind prefix number `segment` in micro-batches of at most `max_tokens_per_batch` rows.
 ///
 /// # Errors
 /// A pair that the model cannot run or that is longer than a micro-batch may be.
@@ -73,28 +75,32 @@ pub fn accumulate<B: Backend>(
     wanted: GradientSum<'_, B>,
 ) -> Result<StepSum, TrainError> {
     let GradientSum { mut grads, label_smoothing, prefix_dropout } = wanted;
-    let counts: Vec<usize> = pairs.iter().map(|pair| pair.n_token()).collect();
-    let mut sum = StepSum { n_pair: pairs.len(), n_token: counts.iter().sum(), ..StepSum::default() };
-    for range in micro_batches(&counts, max_tokens_per_batch)? {
-        let tokens: Vec<Vec<u32>> =
-            pairs[range.clone()].iter().map(|p| [p.prompt.as_slice(), &p.completion].concat()).collect();
-        let sequences: Vec<Sequence<'_>> = tokens
-            .iter()
-            .zip(range)
-            .map(|(tokens, i)| Sequence {
-                tokens,
-                first_target: pairs[i].prompt.len(),
-                segment,
-                prefix_dropout: prefix_dropout(i),
-            })
-            .collect();
-        let batch = Batch::pack(model.backend(), model.spec(), attachments, &sequences, label_smoothing)?;
+    let n_token = pairs.iter().map(|pair| pair.n_token()).sum();
+    let mut sum = StepSum { n_pair: pairs.len(), n_token, ..StepSum::default() };
+    let tokens: Vec<Vec<u32>> =
+        pairs.iter().map(|pair| [pair.prompt.as_slice(), &pair.completion].concat()).collect();
+    let sequences: Vec<Sequence<'_>> = tokens
+        .iter()
+        .zip(pairs)
+        .enumerate()
+        .map(|(i, (tokens, pair))| Sequence {
+            tokens,
+            first_target: pair.prompt.len(),
+            segment,
+            prefix_dropout: prefix_dropout(i),
+        })
+        .collect();
+    let rows = |range| packed_rows(&sequences[range]);
+    for range in micro_batches(pairs.len(), max_tokens_per_batch, rows)? {
+        let sequences = &sequences[range];
+        let batch = Batch::pack(model.backend(), model.spec(), attachments, sequences, label_smoothing)?;
         let losses = match grads.as_deref_mut() {
             Some(grads) => model.loss_and_gradient(&batch, attachments, grads),
             None => model.loss(&batch, attachments),
         };
         sum.loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        sum.n_target += losses.len();
+        sum.n_target += batch.n_target();
+        sum.n_row += batch.n_row();
     }
     Ok(sum)
 }

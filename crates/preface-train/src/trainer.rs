@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use preface_backend::{Backend, Dropout};
-use preface_data::sampler::{Position, Sampler};
+use preface_data::sampler::{Sampler, Units};
 use preface_model::Model;
 use preface_tune::{Adam, Method};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,8 @@ pub struct Outcome {
     pub final_loss: Option<f64>,
     /// The best evaluation, if there was one.
     pub best: Option<Best>,
+    /// Pairs that were trained on, each time counted.
+    pub pairs: u64,
     /// Tokens of prompts and completions.
     pub tokens: u64,
     /// Seconds spent in steps.
@@ -74,6 +76,7 @@ pub struct Trainer<'a, B: Backend> {
     sampler: Sampler,
     adam: Adam,
     step: u64,
+    pairs: u64,
     tokens: u64,
     seconds: f64,
     last_loss: Option<f64>,
@@ -95,8 +98,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         valid: Vec<TokenPair>,
         run_folder: PathBuf,
     ) -> Result<Self, TrainError> {
-        let sampler =
-            Sampler::new(train.len(), settings.pairs_per_step(), settings.seed, Position::default())?;
+        let units = Units::new(train.len(), settings.batch_by, |pair| train[pair].prompt.as_slice());
+        let sampler = Sampler::new(units, settings.pairs_per_step(), settings.seed)?;
         let adam = Adam::new(method.parameters().values().len(), settings.adam);
         Ok(Self {
             model,
@@ -109,6 +112,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             sampler,
             adam,
             step: 0,
+            pairs: 0,
             tokens: 0,
             seconds: 0.0,
             last_loss: None,
@@ -155,16 +159,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
         };
         fits("parameters", parameters.len(), self.method.parameters().values().len())?;
         fits("constants", constants.len(), self.method.constants().len())?;
-        self.sampler = Sampler::new(
-            self.train.len(),
-            self.settings.pairs_per_step(),
-            self.settings.seed,
-            state.position,
-        )?;
+        self.sampler.seek(state.position)?;
         self.method.parameters_mut().values_mut().copy_from_slice(&parameters);
         self.method.set_constants(&constants);
         self.adam = Adam::restore(self.settings.adam, state.adam_steps, first_moments, second_moments);
         self.step = state.step;
+        self.pairs = state.pairs;
         self.tokens = state.tokens;
         self.seconds = state.seconds;
         self.last_loss = state.last_loss;
@@ -191,6 +191,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             step: self.step,
             final_loss: self.last_loss,
             best: self.best.clone(),
+            pairs: self.pairs,
             tokens: self.tokens,
             seconds: self.seconds,
         })
@@ -262,6 +263,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         }
         self.adam.step(learning_rate as f32, self.method.parameters_mut().values_mut(), &gradient);
         self.step += 1;
+        self.pairs += sum.n_pair as u64;
         self.tokens += sum.n_token as u64;
         self.seconds += start.elapsed().as_secs_f64();
         self.last_loss = Some(loss);
@@ -270,6 +272,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             loss,
             learning_rate,
             grad_norm,
+            pairs: self.pairs,
             tokens: self.tokens,
             seconds: self.seconds,
         })
@@ -317,6 +320,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 step: self.step,
                 position: self.sampler.position(),
                 adam_steps: self.adam.n_step(),
+                pairs: self.pairs,
                 tokens: self.tokens,
                 seconds: self.seconds,
                 last_loss: self.last_loss,

@@ -14,7 +14,7 @@ pub mod setting;
 mod typed;
 mod write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use preface_generate::GenerationSettings;
 use preface_model::Family;
 use preface_model::tokenizer::TextFormat;
@@ -149,7 +149,7 @@ impl RunConfig {
         let counts = [
             ("per_device_train_batch_size", training.per_device_train_batch_size),
             ("gradient_accumulation_steps", training.gradient_accumulation_steps),
-            ("max_tokens_per_batch", training.max_tokens_per_batch),
+            ("max_tokens_per_batch", training.max_tokens_per_batch.unwrap_or(1)),
             ("logging_steps", training.logging_steps as usize),
             ("eval_generate_samples", training.eval_generate_samples),
             ("encoder_hidden_size", prefix.encoder_hidden_size),
@@ -196,11 +196,22 @@ impl RunConfig {
         self.generation.validate().map_err(|error| error.to_string())
     }
 
-    /// Settings of the loop, with `max_steps` and `eval_steps` as the data decides them.
-    pub fn train_settings(&self, max_steps: u64, eval_steps: u64, longest_pair: usize) -> TrainSettings {
+    /// Settings of the loop, with `max_steps`, `eval_steps` and the rows of the longest pair as the data decides them.
+    ///
+    /// # Errors
+    /// A token budget that the longest pair does not fit into.
+    pub fn train_settings(&self, max_steps: u64, eval_steps: u64, longest: usize) -> Result<TrainSettings> {
+        const TOKENS_PER_BATCH: usize = 4096;
         let training = &self.training;
-        TrainSettings {
+        let max_tokens_per_batch = training.max_tokens_per_batch.unwrap_or(TOKENS_PER_BATCH.max(longest));
+        ensure!(
+            max_tokens_per_batch >= longest,
+            "`max_tokens_per_batch` is {max_tokens_per_batch}, but the longest pair needs {longest}: raise it, or cut \
+             longer pairs with max_length"
+        );
+        Ok(TrainSettings {
             max_steps,
+            batch_by: training.batch_by,
             per_device_train_batch_size: training.per_device_train_batch_size,
             gradient_accumulation_steps: training.gradient_accumulation_steps,
             learning_rate: training.learning_rate,
@@ -223,8 +234,8 @@ impl RunConfig {
             early_stopping_patience: training.early_stopping_patience,
             load_best_model_at_end: training.load_best_model_at_end,
             metric_for_best_model: training.metric_for_best_model.clone(),
-            max_tokens_per_batch: training.max_tokens_per_batch.max(longest_pair),
-        }
+            max_tokens_per_batch,
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `direct`: rows trained directly from the model's own keys and values of a text (the task's description), the first
 //!   one kept as attention sink.
 
+use preface_data::sampler::BatchBy;
 use preface_generate::{GenerationSettings, LengthNorm};
 use preface_model::Family;
 use preface_model::tokenizer::Separator;
@@ -85,6 +86,7 @@ fn default() -> Recipe {
             num_train_epochs: 1.0,
             max_steps: None,
             per_device_train_batch_size: 8,
+            batch_by: BatchBy::Pair,
             gradient_accumulation_steps: 1,
             lr_scheduler_type: Schedule::Linear,
             warmup_steps: 20,
@@ -95,7 +97,7 @@ fn default() -> Recipe {
             max_grad_norm: 1.0,
             loss_norm: LossNorm::PerToken,
             label_smoothing_factor: 0.0,
-            max_tokens_per_batch: 4096,
+            max_tokens_per_batch: None,
             logging_steps: 1,
             eval_steps: None,
             save_steps: 500,

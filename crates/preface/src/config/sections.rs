@@ -1,6 +1,7 @@
 //! The sections of a resolved configuration: what every setting is in the end. Nothing is optional here that has a
 //! default; what is `Option` says in its comment what its absence means.
 
+use preface_data::sampler::BatchBy;
 use preface_data::{Form, Lexicalisations, Linearisation};
 use preface_train::{LossNorm, Schedule};
 use preface_tune::init::{Init, MlpTextInit};
@@ -92,6 +93,7 @@ pub struct Training {
     /// If absent, as many as the epochs have.
     pub max_steps: Option<u64>,
     pub per_device_train_batch_size: usize,
+    pub batch_by: BatchBy,
     pub gradient_accumulation_steps: usize,
     pub lr_scheduler_type: Schedule,
     pub warmup_steps: u64,
@@ -102,7 +104,8 @@ pub struct Training {
     pub max_grad_norm: f64,
     pub loss_norm: LossNorm,
     pub label_smoothing_factor: f64,
-    pub max_tokens_per_batch: usize,
+    /// If absent, 4096 or what the longest pair needs.
+    pub max_tokens_per_batch: Option<usize>,
     pub logging_steps: u64,
     /// If absent, those of an epoch.
     pub eval_steps: Option<u64>,

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use preface_backend::Backend;
 use preface_cpu::CpuBackend;
-use preface_data::sampler::{Position, Sampler};
+use preface_data::sampler::{BatchBy, Sampler, Units};
 use preface_data::{Dataset, Form, Lexicalisations, Linearisation, ReadOptions};
 use preface_model::{Fingerprint, Model};
 use preface_train::{EVAL_LOSS, End, MetricsFile, Outcome, TokenPair, TrainSettings, Trainer, loss_curve};
@@ -121,7 +121,7 @@ impl Job {
         let train_pairs = encoder.pairs(&train)?;
         let valid_pairs = valid.as_ref().map(|valid| encoder.pairs(valid)).transpose()?.unwrap_or_default();
         let (train_counts, valid_counts) = (train_pairs.counts(), valid_pairs.counts());
-        let settings = settings(&config, train_counts, valid_counts)?;
+        let settings = settings(&config, &train_pairs.pairs, train_counts, valid_counts)?;
         let fingerprint = source.fingerprint()?;
         Ok(Self {
             config,
@@ -265,8 +265,9 @@ impl Job {
         ui::fact(
             "steps",
             &format!(
-                "{} of {} pairs, learning rate {learning_rate:?}, warm-up {warmup_steps}, recipe {}, seed {}",
+                "{} of {}{} pairs, learning rate {learning_rate:?}, warm-up {warmup_steps}, recipe {}, seed {}",
                 ui::count(max_steps as usize),
+                if self.settings.batch_by == BatchBy::Prompt { "whole prompts with at least " } else { "" },
                 self.settings.pairs_per_step(),
                 config.run.recipe,
                 config.seed
@@ -276,16 +277,24 @@ impl Job {
 }
 
 /// Settings of the loop: an epoch's steps depend on the number of pairs.
-fn settings(config: &RunConfig, train: PairCounts, valid: PairCounts) -> Result<TrainSettings> {
+fn settings(
+    config: &RunConfig,
+    pairs: &[TokenPair],
+    train: PairCounts,
+    valid: PairCounts,
+) -> Result<TrainSettings> {
     let training = &config.training;
     let pairs_per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps;
-    let sampler = Sampler::new(train.pairs, pairs_per_step, config.seed, Position::default())?;
+    let units = Units::new(pairs.len(), training.batch_by, |pair| pairs[pair].prompt.as_slice());
+    let sampler = Sampler::new(units, pairs_per_step, config.seed)?;
     let max_steps = training.max_steps.unwrap_or_else(|| sampler.steps_of_epochs(training.num_train_epochs));
     let eval_steps = match valid.pairs {
         0 => 0,
         _ => training.eval_steps.unwrap_or_else(|| sampler.steps_of_epochs(1.0)),
     };
-    Ok(config.train_settings(max_steps, eval_steps, train.longest.max(valid.longest)))
+    // The last token of a pair is only predicted.
+    let longest = train.longest.max(valid.longest).saturating_sub(1);
+    config.train_settings(max_steps, eval_steps, longest)
 }
 
 fn interrupted(outcome: &Outcome, folder: &Path) -> anyhow::Error {
