@@ -81,7 +81,15 @@ mod tests {
     use super::*;
 
     fn log(step: u64) -> StepLog {
-        StepLog { step, loss: 1.5, learning_rate: 1e-3, grad_norm: 0.25, tokens: 7 * step, seconds: 0.5 }
+        StepLog {
+            step,
+            loss: 1.5,
+            learning_rate: 1e-3,
+            grad_norm: 0.25,
+            pairs: 2 * step,
+            tokens: 7 * step,
+            seconds: 0.5,
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct RunResult {
     pub eval_scores: Map<String, Value>,
     /// The best evaluation.
     pub best: Option<Best>,
+    /// Pairs of all steps.
+    pub pairs: u64,
     /// Tokens of all steps.
     pub tokens: u64,
     /// Seconds spent in steps.
@@ -89,7 +91,7 @@ impl RunResult {
         rows: &PrefixRows,
     ) -> Self {
         let described = model.backend().describe();
-        let Outcome { end, step, final_loss, best, tokens, seconds } = outcome.clone();
+        let Outcome { end, step, final_loss, best, pairs, tokens, seconds } = outcome.clone();
         // Kept is the best prefix if the settings say so; its loss is known if that is what it is best by.
         let keeps_best = job.config.training.load_best_model_at_end;
         let eval_loss = match &best {
@@ -107,6 +109,7 @@ impl RunResult {
             eval_perplexity: eval_loss.map(f64::exp),
             eval_scores: evaluation.map(|log| log.scores).unwrap_or_default(),
             best,
+            pairs,
             tokens,
             seconds,
             tokens_per_second: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },

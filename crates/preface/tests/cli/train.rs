@@ -53,7 +53,7 @@ fn a_run_leaves_everything_that_is_promised() {
     assert!(result["eval_loss"].as_f64().unwrap() > 0.0);
     let metrics = read(&folder.join("run"), "metrics.jsonl");
     let first = json(metrics.lines().next().unwrap());
-    for key in ["step", "loss", "learning_rate", "grad_norm", "tokens", "seconds"] {
+    for key in ["step", "loss", "learning_rate", "grad_norm", "pairs", "tokens", "seconds"] {
         assert!(first.get(key).is_some(), "{key}: {first}");
     }
     assert!(json(metrics.lines().last().unwrap())["eval_loss"].is_f64());
