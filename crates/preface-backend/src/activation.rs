@@ -9,6 +9,10 @@ pub enum Function {
     Silu,
     /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))` (GPT-2's `gelu_new`).
     GeluTanh,
+    /// `x Phi(x)`, `Phi` the normal distribution's cumulative function (BART's `gelu`).
+    Gelu,
+    /// `max(x, 0)` (T5 v1.0, Pegasus). Its derivative at 0 is 0.
+    Relu,
 }
 
 /// What stands between the two products of a feed-forward layer.
@@ -33,6 +37,8 @@ impl Function {
         match self {
             Self::Silu => x / (1.0 + (-x).exp()),
             Self::GeluTanh => 0.5 * x * (1.0 + gelu_inner(x).tanh()),
+            Self::Gelu => x * normal_cumulative(x),
+            Self::Relu => x.max(0.0),
         }
     }
 
@@ -48,6 +54,8 @@ impl Function {
                 let inner_derivative = GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x);
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_derivative
             }
+            Self::Gelu => normal_cumulative(x) + x * NORMAL_SCALE * (-0.5 * x * x).exp(),
+            Self::Relu => f64::from(u8::from(x > 0.0)),
         }
     }
 }
@@ -55,6 +63,13 @@ impl Function {
 /// `sqrt(2 / pi)`.
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
 const GELU_CUBIC: f64 = 0.044_715;
+
+/// `1 / sqrt(2 pi)`.
+const NORMAL_SCALE: f64 = 0.398_942_280_401_432_7;
+
+fn normal_cumulative(x: f64) -> f64 {
+    0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
 
 fn gelu_inner(x: f64) -> f64 {
     GELU_SCALE * (x + GELU_CUBIC * x * x * x)
@@ -66,8 +81,9 @@ mod tests {
 
     #[test]
     fn derivatives_agree_with_finite_differences() {
-        for function in [Function::Silu, Function::GeluTanh] {
-            for x in [-6.0, -1.5, -0.1, 0.0, 0.3, 2.0, 7.0] {
+        for function in [Function::Silu, Function::GeluTanh, Function::Gelu, Function::Relu] {
+            // Not 0: there the ReLU has none.
+            for x in [-6.0, -1.5, -0.1, 1e-3, 0.3, 2.0, 7.0] {
                 let h = 1e-5;
                 let numeric = (function.value(x + h) - function.value(x - h)) / (2.0 * h);
                 assert!((numeric - function.derivative(x)).abs() < 1e-8, "{function:?} at {x}");

@@ -5,12 +5,13 @@
 //! stores, and the softmax goes over all of them together:
 //!
 //! ```text
-//! score(q, k) = scale * <q, k>        for every key row that the run lets the query see
+//! score(q, k) = scale * <q, k> + bias(position of k - position of q)     for every key row that the query may see
 //! out(q)      = sum_k softmax(score)(q, k) v_k
 //! ```
 //!
 //! So a prefix is not copied per sequence: it is a run that many query runs name, its gradient the sum over all of
-//! them. Grouped heads: query head `h` reads key head `h / (n_head / n_kv_head)`.
+//! them. Grouped heads: query head `h` reads key head `h / (n_head / n_kv_head)`. The bias exists where the call has
+//! one ([`RelativeBias`]) and the run says where its keys stand.
 
 use std::ops::Range;
 
@@ -72,6 +73,9 @@ pub struct KeyRun {
     /// `Some(p)`: key row `j` of the run stands at position `p + j` and is seen only by queries at that position or
     /// later. `None`: every query of the run sees every row (prefixes, earlier context, an encoder).
     pub causal_from: Option<usize>,
+    /// `Some(p)`: key row `j` of the run stands at position `p + j` as the relative bias counts. `None`: the run has no
+    /// bias, as T5's encoder prefixes.
+    pub bias_from: Option<usize>,
     /// Mask over the run's K and V elements; element number `(row in run * 2 + is_value) * kv_width + column`.
     pub dropout: Option<Dropout>,
 }
@@ -94,6 +98,15 @@ pub struct AttentionPlan {
     pub runs: Vec<QueryRun>,
 }
 
+/// What a distance adds to the scores of a head (T5).
+pub struct RelativeBias<'a, B: Backend> {
+    /// `[n_head, 2 * reach + 1]`, row-major: entry `reach + d` of a head is for keys that stand `d` positions after the
+    /// query (`d < 0`: before it).
+    pub values: &'a B::Vector,
+    /// Greater distances count as this one.
+    pub reach: usize,
+}
+
 /// The operands of one layer's attention.
 pub struct AttentionCall<'a, B: Backend> {
     /// Head counts and scale.
@@ -108,6 +121,24 @@ pub struct AttentionCall<'a, B: Backend> {
     pub query: Place,
     /// Where keys and values are.
     pub stores: &'a [KeyStore],
+    /// Added to the scores of key runs that have a position.
+    pub relative_bias: Option<RelativeBias<'a, B>>,
+}
+
+impl<B: Backend> Clone for RelativeBias<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for RelativeBias<'_, B> {}
+
+impl<B: Backend> RelativeBias<'_, B> {
+    /// Number of the entry for a query and a key at these positions.
+    pub fn entry(&self, head: usize, query_position: usize, key_position: usize) -> usize {
+        let distance = (key_position + self.reach).saturating_sub(query_position);
+        head * (2 * self.reach + 1) + distance.min(2 * self.reach)
+    }
 }
 
 impl KeyRun {

@@ -30,7 +30,7 @@ mod reference;
 
 pub use activation::{Activation, Function};
 pub use attention::{
-    AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, StoreGrad,
+    AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, RelativeBias, StoreGrad,
 };
 pub use dropout::{Dropout, RowMask};
 pub use head::{Head, RowTarget, TokenWeight};

@@ -196,6 +196,7 @@ fn step<B: Backend>(backend: &B, model: &Model<B>, lengths: &[usize], times: &mu
             sources: &sources,
             query: place(0, 0),
             stores: &stores,
+            relative_bias: None,
         };
         times.measure("attention forward", attention_flop, || {
             backend.attention(&call, &mut attended, Some(&mut log_sum_exp));
@@ -276,6 +277,7 @@ fn step<B: Backend>(backend: &B, model: &Model<B>, lengths: &[usize], times: &mu
             sources: &sources,
             query: place(0, 0),
             stores: &stores,
+            relative_bias: None,
         };
         let d_stores = stores.map(Some);
         times.measure("attention backward", attention_flop * 5 / 2, || {
@@ -311,8 +313,14 @@ fn plan(lengths: &[usize]) -> AttentionPlan {
     let runs = lengths.iter().map(|length| {
         let rows = start..start + length;
         start += length;
-        let prefix = KeyRun { store: 1, rows: 0..PREFIX, causal_from: None, dropout: None };
-        let own = KeyRun { store: 0, rows: rows.clone(), causal_from: Some(PREFIX), dropout: None };
+        let prefix = KeyRun { store: 1, rows: 0..PREFIX, causal_from: None, bias_from: None, dropout: None };
+        let own = KeyRun {
+            store: 0,
+            rows: rows.clone(),
+            causal_from: Some(PREFIX),
+            bias_from: None,
+            dropout: None,
+        };
         QueryRun { rows, first_position: PREFIX, keys: vec![prefix, own] }
     });
     AttentionPlan { runs: runs.collect() }

@@ -2,7 +2,10 @@
 
 use preface_backend::Function;
 
-use crate::simd::{Simd, combine, gelu_slope, gelu_value, map, sigmoid};
+use crate::simd::{
+    Simd, combine, exact_gelu_slope, exact_gelu_value, gelu_slope, gelu_value, map, relu_slope, relu_value,
+    sigmoid,
+};
 
 /// `x = f(x)`
 #[inline(always)]
@@ -21,6 +24,20 @@ pub fn activate<S: Simd>(simd: S, function: Function, x: &[f32], out: &mut [f32]
             out,
             #[inline(always)]
             |x| gelu_value(simd, x),
+        ),
+        Function::Gelu => map(
+            simd,
+            x,
+            out,
+            #[inline(always)]
+            |x| exact_gelu_value(simd, x),
+        ),
+        Function::Relu => map(
+            simd,
+            x,
+            out,
+            #[inline(always)]
+            |x| relu_value(simd, x),
         ),
     }
 }
@@ -47,6 +64,22 @@ pub fn gate<S: Simd>(simd: S, function: Function, gate: &[f32], up: &[f32], out:
             #[inline(always)]
             |gate, up| simd.mul(gelu_value(simd, gate), up),
         ),
+        Function::Gelu => combine(
+            simd,
+            gate,
+            up,
+            out,
+            #[inline(always)]
+            |gate, up| simd.mul(exact_gelu_value(simd, gate), up),
+        ),
+        Function::Relu => combine(
+            simd,
+            gate,
+            up,
+            out,
+            #[inline(always)]
+            |gate, up| simd.mul(relu_value(simd, gate), up),
+        ),
     }
 }
 
@@ -69,6 +102,22 @@ pub fn activate_grad<S: Simd>(simd: S, function: Function, d: &[f32], x: &[f32],
             out,
             #[inline(always)]
             |d, x| simd.mul(d, gelu_slope(simd, x)),
+        ),
+        Function::Gelu => combine(
+            simd,
+            d,
+            x,
+            out,
+            #[inline(always)]
+            |d, x| simd.mul(d, exact_gelu_slope(simd, x)),
+        ),
+        Function::Relu => combine(
+            simd,
+            d,
+            x,
+            out,
+            #[inline(always)]
+            |d, x| simd.mul(d, relu_slope(simd, x)),
         ),
     }
 }
@@ -106,6 +155,8 @@ fn value_and_slope<S: Simd>(simd: S, function: Function, x: S::F32) -> (S::F32, 
     match function {
         Function::Silu => silu(simd, x),
         Function::GeluTanh => (gelu_value(simd, x), gelu_slope(simd, x)),
+        Function::Gelu => (exact_gelu_value(simd, x), exact_gelu_slope(simd, x)),
+        Function::Relu => (relu_value(simd, x), relu_slope(simd, x)),
     }
 }
 

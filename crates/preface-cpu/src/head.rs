@@ -272,6 +272,11 @@ fn take_up<S: Simd>(
         );
     }
     let most = largest(simd, logits);
+    if most == f32::NEG_INFINITY {
+        // A block of tokens that cannot come; relative to no earlier logit, their exponentials would not be numbers.
+        logits.fill(0.0);
+        return;
+    }
     if most > statistics.reference + SLACK {
         // Zero at the first block: e^-infinity.
         let factor = (statistics.reference - most).exp();

@@ -105,9 +105,10 @@ fn results(backend: &CpuBackend) -> Vec<Vec<f32>> {
                 store: 1,
                 rows: 0..6,
                 causal_from: None,
+                bias_from: None,
                 dropout: Some(Dropout { probability: 0.1, stream: rows.start as u64 }),
             },
-            KeyRun { store: 0, rows, causal_from: Some(6), dropout: None },
+            KeyRun { store: 0, rows, causal_from: Some(6), bias_from: None, dropout: None },
         ],
     };
     let plan = backend.plan(&AttentionPlan { runs: vec![run(0..20), run(20..21), run(21..333)] });
@@ -120,6 +121,7 @@ fn results(backend: &CpuBackend) -> Vec<Vec<f32>> {
         sources: &sources,
         query: place(0, 0),
         stores: &stores,
+        relative_bias: None,
     };
     let mut attended = backend.rows(333, 40, Storage::Exact);
     let mut log_sum_exp = backend.rows(333, 4, Storage::Exact);

@@ -127,7 +127,7 @@ impl Rows {
         self.ids.extend_from_slice(&sequence.tokens[node.range.clone()]);
         self.positions.extend(node.range.clone().map(|i| (prefix_len + i) as u32));
         let (rows, first_position) = (first_row..self.ids.len(), prefix_len + node.range.start);
-        let text = |rows, causal_from| KeyRun { store: 0, rows, causal_from, dropout: None };
+        let text = |rows, causal_from| KeyRun { store: 0, rows, causal_from, bias_from: None, dropout: None };
         let mut keys = vec![text(rows.clone(), Some(first_position))];
         for before in node.parent.into_iter().flat_map(|parent| trie.upwards(parent)) {
             keys.push(text(self.span(before), None));
@@ -211,7 +211,7 @@ impl Wanted {
 
 /// The key run of a whole prefix. Store 0 is the text, segments follow.
 pub(crate) fn segment_run(segment: usize, prefix_len: usize, dropout: Option<Dropout>) -> KeyRun {
-    KeyRun { store: 1 + segment, rows: 0..prefix_len, causal_from: None, dropout }
+    KeyRun { store: 1 + segment, rows: 0..prefix_len, causal_from: None, bias_from: None, dropout }
 }
 
 fn check(

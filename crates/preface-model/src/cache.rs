@@ -288,7 +288,13 @@ impl Cached {
                 {
                     run.rows.end += n_row;
                 }
-                _ => runs.push(KeyRun { store: 0, rows: start..start + n_row, causal_from, dropout: None }),
+                _ => runs.push(KeyRun {
+                    store: 0,
+                    rows: start..start + n_row,
+                    causal_from,
+                    bias_from: None,
+                    dropout: None,
+                }),
             }
         }
         runs

@@ -1,22 +1,35 @@
 //! Attention over many plans, forward and backward.
 
 use super::rows::result;
-use super::values::rows;
+use super::values::{rows, values};
 use super::{Case, Output, Suite, Within};
 use crate::{
     AttentionCall, AttentionPlan, AttentionShape, Backend, Dropout, KeyRun, KeyStore, Place, QueryRun,
-    Storage,
+    RelativeBias, Storage,
 };
 
 pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     let heads = [(1, 1, 2), (2, 1, 6), (4, 2, 10), (3, 3, 16), (9, 3, 64), (2, 2, 80)];
     for (n_head, n_kv_head, head_dim) in heads {
         for (name, stores, plan) in plans() {
-            for storage in [Storage::Exact, Storage::Compact] {
+            for (storage, reach) in [
+                (Storage::Exact, None),
+                (Storage::Compact, None),
+                (Storage::Exact, Some(4)),
+                (Storage::Compact, Some(64)),
+            ] {
                 let scale = (head_dim as f32).powf(-0.5);
                 let shape = AttentionShape { n_head, n_kv_head, head_dim, scale };
                 let (plan, stores) = (Quiet(plan.clone()), stores.clone());
-                suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted: Wanted::ALL });
+                suite.compare(AttentionCase {
+                    name,
+                    shape,
+                    stores,
+                    plan,
+                    storage,
+                    wanted: Wanted::ALL,
+                    reach,
+                });
             }
         }
     }
@@ -31,6 +44,7 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
             plan: Quiet(plan),
             storage: Storage::Compact,
             wanted: Wanted::ALL,
+            reach: Some(40),
         });
     }
     // Every choice of what is wanted of the backward.
@@ -38,7 +52,7 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     for bits in 0..8 {
         let wanted = Wanted { query: bits & 1 > 0, text: bits & 2 > 0, others: bits & 4 > 0 };
         let (plan, stores, storage) = (Quiet(plan.clone()), stores.clone(), Storage::Compact);
-        suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted });
+        suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted, reach: None });
     }
 }
 
@@ -103,6 +117,19 @@ fn plans() -> Vec<(&'static str, Vec<usize>, AttentionPlan)> {
             plan(vec![query(0..5, 0, vec![all(1, 0..13)]), query(5..9, 0, vec![all(1, 13..21)])]),
         ),
         (
+            "an encoder's text behind a prefix without positions",
+            vec![24, 3],
+            plan(vec![
+                query(0..11, 0, vec![all(1, 0..3), placed(0, 0..11, 0)]),
+                query(11..24, 0, vec![all(1, 0..3), placed(0, 11..24, 0)]),
+            ]),
+        ),
+        (
+            "prefixes with positions, seen by later queries",
+            vec![13, 4],
+            plan(vec![text(0..12, 4, vec![placed(1, 0..4, 0)]), text(12..13, 30, vec![placed(1, 0..4, 2)])]),
+        ),
+        (
             "dropout on prefix rows",
             vec![22, 6],
             plan(vec![
@@ -115,11 +142,16 @@ fn plans() -> Vec<(&'static str, Vec<usize>, AttentionPlan)> {
 }
 
 fn all(store: usize, rows: std::ops::Range<usize>) -> KeyRun {
-    KeyRun { store, rows, causal_from: None, dropout: None }
+    KeyRun { store, rows, causal_from: None, bias_from: None, dropout: None }
+}
+
+/// Seen by all queries, at positions that the bias counts.
+fn placed(store: usize, rows: std::ops::Range<usize>, from: usize) -> KeyRun {
+    KeyRun { bias_from: Some(from), ..all(store, rows) }
 }
 
 fn causal(store: usize, rows: std::ops::Range<usize>, from: usize) -> KeyRun {
-    KeyRun { store, rows, causal_from: Some(from), dropout: None }
+    KeyRun { store, rows, causal_from: Some(from), bias_from: Some(from), dropout: None }
 }
 
 fn query(rows: std::ops::Range<usize>, first_position: usize, keys: Vec<KeyRun>) -> QueryRun {
@@ -164,6 +196,8 @@ struct AttentionCase {
     plan: Quiet,
     storage: Storage,
     wanted: Wanted,
+    /// Reach of the relative bias, if there is one.
+    reach: Option<usize>,
 }
 
 impl AttentionCase {
@@ -194,6 +228,9 @@ impl Case for AttentionCase {
         let sources: Vec<&B::Rows> = sources.iter().collect();
         let stores: Vec<KeyStore> = (0..n_store).map(|s| self.store(s)).collect();
         let plan = backend.plan(&self.plan.0);
+        let bias =
+            self.reach.map(|reach| (backend.vector(&values(64, self.shape.n_head * (2 * reach + 1))), reach));
+        let relative_bias = bias.as_ref().map(|(values, reach)| RelativeBias { values, reach: *reach });
         let call = AttentionCall {
             shape: self.shape,
             layer: 3,
@@ -201,6 +238,7 @@ impl Case for AttentionCase {
             sources: &sources,
             query: Place { buffer: 0, column: 0 },
             stores: &stores,
+            relative_bias,
         };
         let query_width = self.shape.query_width();
         let mut out = backend.rows(n_row, query_width, self.storage);

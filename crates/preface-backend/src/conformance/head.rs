@@ -14,7 +14,17 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
                 for storage in [Storage::Exact, Storage::Compact] {
                     let scale = (width as f32).powf(-0.5);
                     let ramp = 0.0;
-                    suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp });
+                    suite.compare(HeadCase {
+                        n_row,
+                        width,
+                        vocab,
+                        has_bias,
+                        target,
+                        storage,
+                        scale,
+                        ramp,
+                        banned: 0,
+                    });
                 }
             }
         }
@@ -23,13 +33,19 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     for n_row in [3, 300] {
         let (width, vocab, has_bias, target) = (40, 2500, false, Targets::Several);
         let (storage, scale, ramp) = (Storage::Compact, 1.0, 0.0);
-        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp });
+        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp, banned: 0 });
     }
     // Logits that grow or fall along a long vocabulary: a running maximum must follow, sums must be scaled with it.
     for ramp in [300.0, -300.0] {
         let (n_row, width, vocab, has_bias, target) = (3, 6, 20_000, true, Targets::Several);
         let (storage, scale) = (Storage::Compact, 1.0);
-        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp });
+        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp, banned: 0 });
+    }
+    // Tokens that cannot come, more of them than any block has.
+    for (vocab, banned) in [(94, 50), (20_000, 9_000)] {
+        let (n_row, width, has_bias, target) = (3, 6, true, Targets::One);
+        let (storage, scale, ramp) = (Storage::Compact, 1.0, 0.0);
+        suite.compare(HeadCase { n_row, width, vocab, has_bias, target, storage, scale, ramp, banned });
     }
 }
 
@@ -53,6 +69,8 @@ struct HeadCase {
     scale: f32,
     /// How far the bias rises from the first to the last token.
     ramp: f32,
+    /// So many tokens at the start have a bias of minus infinity.
+    banned: usize,
 }
 
 impl HeadCase {
@@ -76,12 +94,15 @@ impl HeadCase {
 
 impl Case for HeadCase {
     fn run<B: Backend>(&self, backend: &B) -> Vec<Output> {
-        let &Self { n_row, width, vocab, has_bias, storage, scale, ramp, .. } = self;
+        let &Self { n_row, width, vocab, has_bias, storage, scale, ramp, banned, .. } = self;
         let slope = ramp / vocab as f32;
         let bias: Vec<f32> = values(21, vocab)
             .iter()
             .enumerate()
-            .map(|(token, bias)| bias + slope * token as f32 - ramp / 2.0)
+            .map(|(token, bias)| match token < banned {
+                true => f32::NEG_INFINITY,
+                false => bias + slope * token as f32 - ramp / 2.0,
+            })
             .collect();
         let bias = has_bias.then(|| backend.vector(&bias));
         let weight = weight(backend, 22, vocab, width);

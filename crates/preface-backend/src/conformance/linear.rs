@@ -35,6 +35,11 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
 
 const SILU_GATE: Activation = Activation { function: Function::Silu, gated: true };
 const GELU: Activation = Activation { function: Function::GeluTanh, gated: false };
+const GELU_GATE: Activation = Activation { function: Function::GeluTanh, gated: true };
+const EXACT_GELU: Activation = Activation { function: Function::Gelu, gated: false };
+const EXACT_GELU_GATE: Activation = Activation { function: Function::Gelu, gated: true };
+const RELU: Activation = Activation { function: Function::Relu, gated: false };
+const RELU_GATE: Activation = Activation { function: Function::Relu, gated: true };
 
 /// Which epilogue; bias or none.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +52,7 @@ enum Tail {
 }
 
 impl Tail {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 17] = [
         Self::Store,
         Self::Bias,
         Self::Residual(false),
@@ -57,6 +62,14 @@ impl Tail {
         Self::Activate { activation: GELU, bias: true, keep: true },
         Self::ActivateGrad(SILU_GATE),
         Self::ActivateGrad(GELU),
+        Self::Activate { activation: GELU_GATE, bias: false, keep: true },
+        Self::ActivateGrad(GELU_GATE),
+        Self::Activate { activation: EXACT_GELU, bias: true, keep: true },
+        Self::ActivateGrad(EXACT_GELU),
+        Self::ActivateGrad(EXACT_GELU_GATE),
+        Self::Activate { activation: RELU, bias: true, keep: true },
+        Self::ActivateGrad(RELU),
+        Self::ActivateGrad(RELU_GATE),
     ];
 
     /// Columns of the product for `to` columns of the result (or of the gradient that comes in).

@@ -87,9 +87,12 @@ fn attend(call: &Call<'_>, run: &QueryRun, row: usize, head: usize) -> Attended 
     for key_run in &run.keys {
         for row_in_run in 0..key_run.visible(position) {
             let key = load(call, key_run, row_in_run, kv_head(call, head));
-            scores.push(
-                f64::from(call.shape.scale) * query.iter().zip(&key.key).map(|(q, k)| q * k).sum::<f64>(),
-            );
+            let product = query.iter().zip(&key.key).map(|(q, k)| q * k).sum::<f64>();
+            let bias = match (call.relative_bias, key_run.bias_from) {
+                (Some(bias), Some(first)) => bias.values[bias.entry(head, position, first + row_in_run)],
+                _ => 0.0,
+            };
+            scores.push(f64::from(call.shape.scale) * product + f64::from(bias));
             keys.push(key);
         }
     }

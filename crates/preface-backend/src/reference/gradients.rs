@@ -6,8 +6,8 @@
 use super::{Reference, ReferenceRows};
 use crate::{
     Activation, AttentionCall, AttentionPlan, AttentionShape, Backend, Direction, Dropout, Epilogue,
-    Function, Head, HostMatrix, KeyRun, KeyStore, Norm, NormKind, Place, QueryRun, RowTarget, Storage, Term,
-    TokenWeight,
+    Function, Head, HostMatrix, KeyRun, KeyStore, Norm, NormKind, Place, QueryRun, RelativeBias, RowTarget,
+    Storage, Term, TokenWeight,
 };
 
 const STEP: f32 = 2e-3;
@@ -63,7 +63,7 @@ fn norm_backward_agrees_with_finite_differences() {
 #[test]
 fn transposed_products_and_activate_grad_agree_with_finite_differences() {
     let (n_row, from, width) = (2, 5, 3);
-    for function in [Function::Silu, Function::GeluTanh] {
+    for function in [Function::Silu, Function::GeluTanh, Function::Gelu, Function::Relu] {
         for gated in [false, true] {
             let activation = Activation { function, gated };
             let inner = activation.input_width(width);
@@ -96,7 +96,7 @@ fn transposed_products_and_activate_grad_agree_with_finite_differences() {
     }
 }
 
-/// Two sequences behind one prefix with dropout, two query heads to a key head.
+/// Two sequences behind one prefix with dropout, two query heads to a key head, a bias by distance.
 #[test]
 fn attention_backward_agrees_with_finite_differences() {
     let shape = AttentionShape { n_head: 2, n_kv_head: 1, head_dim: 3, scale: 0.6 };
@@ -109,9 +109,16 @@ fn attention_backward_agrees_with_finite_differences() {
                 store: 1,
                 rows: 0..n_prefix,
                 causal_from: None,
+                bias_from: None,
                 dropout: Some(Dropout { probability: 0.3, stream }),
             },
-            KeyRun { store: 0, rows: text, causal_from: Some(n_prefix), dropout: None },
+            KeyRun {
+                store: 0,
+                rows: text,
+                causal_from: Some(n_prefix),
+                bias_from: Some(n_prefix),
+                dropout: None,
+            },
         ],
     };
     let plan = AttentionPlan { runs: vec![run(0..3, 1), run(3..5, 2)] };
@@ -120,6 +127,7 @@ fn attention_backward_agrees_with_finite_differences() {
         KeyStore { keys: place(0, 6), values: place(0, 9) },
         KeyStore { keys: place(1, 0), values: place(1, 3) },
     ];
+    let bias = values(10, shape.n_head * 5);
     let d_out = values(11, n_text * shape.query_width());
     let call = |sources: &[&ReferenceRows], use_call: &mut dyn FnMut(&AttentionCall<'_, Reference>)| {
         use_call(&AttentionCall {
@@ -129,6 +137,7 @@ fn attention_backward_agrees_with_finite_differences() {
             sources,
             query: place(0, 0),
             stores: &stores,
+            relative_bias: Some(RelativeBias { values: &bias, reach: 2 }),
         });
     };
     let forward = |text: &[f32], prefix: &[f32]| {

@@ -107,9 +107,11 @@ impl Kernel for Backward<'_> {
                 let row = first + i / group;
                 let p = &mut p[i * stride..(i + 1) * stride];
                 let ds = &mut ds[i * stride..(i + 1) * stride];
-                let limit = scores.hide(segment.position(row), p);
+                let (position, head) = (segment.position(row), out_heads.first + i % group);
+                let limit = segment.limit(position);
+                segment.add_bias(simd, call, head, position, &mut p[..limit]);
+                scores.hide(position, p);
                 let mut log_sum_exp = [0.0];
-                let head = out_heads.first + i % group;
                 self.log_sum_exp.part(row, head..head + 1).read(simd, &mut log_sum_exp);
                 exp_sum(simd, &mut p[..limit], 1.0, log_sum_exp[0]);
                 // Hidden scores' probabilities are zero, whatever `dP` is there; beyond the limit nothing was computed.

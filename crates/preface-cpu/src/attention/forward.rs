@@ -94,7 +94,10 @@ impl Kernel for Forward<'_> {
                 for i in start..start + block.rows {
                     let position = segment.position(first + i / heads.group);
                     let row = &mut scores[i * key_stride..][..width];
-                    let limit = tile.hide(position, row);
+                    let limit = tile.segment.limit(position);
+                    let head = heads.first + i % heads.group;
+                    segment.add_bias(simd, call, head, position, &mut row[..limit]);
+                    tile.hide(position, row);
                     let (seen, unseen) = row.split_at_mut(limit);
                     let most = largest(simd, seen);
                     let sum = exp_sum(simd, seen, 1.0, most);

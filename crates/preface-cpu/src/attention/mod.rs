@@ -22,6 +22,7 @@ use std::ops::Range;
 use preface_backend::{AttentionCall, AttentionPlan, Dropout, KeyRun, Place, QueryRun, StoreGrad};
 
 use crate::CpuBackend;
+use crate::simd::{Simd, update};
 use crate::storage::CpuRows;
 
 pub use backward::backward;
@@ -60,6 +61,7 @@ struct Keys {
     /// Place in the gathered list.
     start: usize,
     causal_from: Option<usize>,
+    bias_from: Option<usize>,
     dropout: Option<Dropout>,
 }
 
@@ -103,6 +105,7 @@ impl Segment {
                     len,
                     start,
                     causal_from: keys.causal_from,
+                    bias_from: keys.bias_from,
                     dropout: keys.dropout,
                 }
             })
@@ -121,6 +124,35 @@ impl Segment {
             (visible > 0).then_some(keys.start + visible)
         });
         ends.max().unwrap_or(0)
+    }
+
+    /// Adds to a query's first scores, one for each key of the list, what the distances give.
+    #[inline(always)]
+    fn add_bias<S: Simd>(&self, simd: S, call: &Call<'_>, head: usize, position: usize, scores: &mut [f32]) {
+        let Some(bias) = call.relative_bias else { return };
+        let width = 2 * bias.reach + 1;
+        let values = &bias.values.0[head * width..(head + 1) * width];
+        for keys in &self.keys {
+            let Some(first) = keys.bias_from else { continue };
+            let end = (keys.start + keys.len).min(scores.len());
+            let Some(scores) = scores.get_mut(keys.start..end) else { continue };
+            // Key `j` has entry `first + j + reach - position`, held inside the table: at its start for the first
+            // `n_low` keys, at its end behind the first `n_low + n_inside`.
+            let n_low = (position.saturating_sub(first + bias.reach)).min(scores.len());
+            let entry = (first + n_low + bias.reach).saturating_sub(position).min(width);
+            let n_inside = (width - entry).min(scores.len() - n_low);
+            let (low, rest) = scores.split_at_mut(n_low);
+            let (inside, high) = rest.split_at_mut(n_inside);
+            low.iter_mut().for_each(|score| *score += values[0]);
+            update(
+                simd,
+                inside,
+                &values[entry..entry + n_inside],
+                #[inline(always)]
+                |score, bias| simd.add(score, bias),
+            );
+            high.iter_mut().for_each(|score| *score += values[width - 1]);
+        }
     }
 
     /// Parts of the first `limit` keys that a query does not see.
@@ -153,6 +185,10 @@ fn check(call: &Call<'_>, out: &CpuRows) {
     assert!(shape.n_kv_head > 0 && shape.n_head.is_multiple_of(shape.n_kv_head), "attention: head counts");
     assert_eq!(out.width, shape.query_width(), "attention: width of the queries' matrix");
     let inside = |place: Place, width| place.column + width <= call.sources[place.buffer].width;
+    if let Some(bias) = call.relative_bias {
+        let len = shape.n_head * (2 * bias.reach + 1);
+        assert_eq!(bias.values.0.len(), len, "attention: length of the relative bias");
+    }
     assert!(inside(call.query, shape.query_width()), "attention: columns of the queries");
     for store in call.stores {
         let kv_width = shape.kv_width();

@@ -44,7 +44,9 @@ pub fn forward<S: Simd>(
             }
         }
     }
-    for (scores, kept) in scores.chunks_exact_mut(n_key.max(1)).zip(statistics.chunks_exact_mut(2)) {
+    let each_head = scores.chunks_exact_mut(n_key.max(1)).zip(statistics.chunks_exact_mut(2));
+    for (head, (scores, kept)) in each_head.enumerate() {
+        segment.add_bias(simd, call, heads.first + head, segment.position(row), scores);
         let most = largest(simd, scores);
         let sum = exp_sum(simd, scores, 1.0, most);
         kept.copy_from_slice(&[sum, most + sum.ln()]);

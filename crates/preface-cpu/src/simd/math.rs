@@ -57,6 +57,52 @@ pub fn gelu_slope<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     simd.mul_add(simd.mul(x, inner), both, s)
 }
 
+/// `x Phi(x)`
+#[inline(always)]
+pub fn exact_gelu_value<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    simd.mul(x, normal(simd, x).0)
+}
+
+/// Derivative of [`exact_gelu_value`]: `Phi(x) + x phi(x)`.
+#[inline(always)]
+pub fn exact_gelu_slope<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    let (cumulative, density) = normal(simd, x);
+    simd.mul_add(x, density, cumulative)
+}
+
+/// `Phi(x)` and `phi(x)` of the normal distribution. The tail beyond `|x|` is `phi(x)` times a polynomial of
+/// `1 / (1 + p |x|)`: Abramowitz and Stegun, 7.1.26, to 8e-8.
+#[inline(always)]
+fn normal<S: Simd>(simd: S, x: S::F32) -> (S::F32, S::F32) {
+    const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
+    const COEFFICIENTS: [f32; 4] = [-1.453_152, 1.421_413_8, -0.284_496_72, 0.254_829_6];
+    const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
+    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    let size = simd.max(simd.sub(zero, x), x);
+    let t = simd.div(one, simd.mul_add(size, simd.splat(P), one));
+    let mut polynomial = simd.splat(1.061_405_4);
+    for coefficient in COEFFICIENTS {
+        polynomial = simd.mul_add(polynomial, t, simd.splat(coefficient));
+    }
+    let exponential = exp(simd, simd.mul(simd.mul(x, x), simd.splat(-0.5)));
+    let tail = simd.mul(simd.mul(simd.mul(polynomial, t), exponential), simd.splat(0.5));
+    let rest = simd.mul_add(tail, simd.splat(-2.0), one);
+    let cumulative = simd.add(tail, simd.zero_below(x, zero, rest));
+    (cumulative, simd.mul(exponential, simd.splat(DENSITY)))
+}
+
+/// `max(x, 0)`
+#[inline(always)]
+pub fn relu_value<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    simd.max(simd.splat(0.0), x)
+}
+
+/// 1 where `x > 0`, else 0.
+#[inline(always)]
+pub fn relu_slope<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    simd.zero_below(x, simd.splat(f32::MIN_POSITIVE), simd.splat(1.0))
+}
+
 #[inline(always)]
 fn gelu_gate<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     let square = simd.mul(x, x);

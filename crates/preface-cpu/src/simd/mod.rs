@@ -18,7 +18,9 @@ mod tile;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use math::{exp, gelu_slope, gelu_value, sigmoid};
+pub use math::{
+    exact_gelu_slope, exact_gelu_value, exp, gelu_slope, gelu_value, relu_slope, relu_value, sigmoid,
+};
 pub use scalar::Scalar;
 pub use tile::{ComputeTile, DotRows, Dots, Tile, Words};
 

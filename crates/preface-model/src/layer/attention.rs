@@ -240,6 +240,7 @@ impl<'a, B: Backend> Operands<'a, B> {
             sources: &self.sources,
             query: self.query,
             stores: &self.stores,
+            relative_bias: None,
         }
     }
 }
