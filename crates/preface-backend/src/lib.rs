@@ -22,6 +22,7 @@
 mod activation;
 mod attention;
 pub mod conformance;
+mod counting;
 mod dropout;
 mod head;
 mod linear;
@@ -32,6 +33,7 @@ pub use activation::{Activation, Function};
 pub use attention::{
     AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, RelativeBias, StoreGrad,
 };
+pub use counting::{CountedRows, CountedWeight, Counting, SizeOf};
 pub use dropout::{Dropout, RowMask};
 pub use head::{Head, RowTarget, TokenWeight};
 pub use linear::{Direction, Epilogue, HostMatrix, Term};
@@ -139,6 +141,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// `rows = 0`.
     fn zero(&self, rows: &mut Self::Rows);
+    /// The same rows, rounded to [`Storage::Compact`]: for what is kept from forward to backward. Rows that are stored
+    /// so already are given back.
+    fn compact(&self, rows: Self::Rows) -> Self::Rows;
     /// `out[i] = x[index[i], columns]`.
     fn gather(&self, x: &Self::Rows, columns: Range<usize>, index: &Self::Index, out: &mut Self::Rows);
     /// `out[index[i]] = x[i, columns]`; `index` names no row twice.

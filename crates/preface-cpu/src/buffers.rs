@@ -96,7 +96,7 @@ impl Drop for Buffer {
 }
 
 /// The next of eight sizes to each power of two.
-fn rounded(n_line: usize) -> usize {
+pub fn rounded(n_line: usize) -> usize {
     let step = (n_line.next_power_of_two() / 16).max(1);
     n_line.max(1).next_multiple_of(step)
 }

@@ -93,6 +93,14 @@ impl Precision {
         if Tier::best() == Tier::Avx512Bf16 { Self::Bf16 } else { Self::F32 }
     }
 
+    /// Bytes of a number of a weight or of compact rows.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -174,11 +182,20 @@ impl CpuBackend {
         Ok(Self { precision: options.precision, tier, pool, buffers: Buffers::default() })
     }
 
+    /// Bytes that rows of this shape occupy, for plans that are made without a backend.
+    pub fn row_bytes(precision: Precision, n_row: usize, width: usize, storage: Storage) -> usize {
+        CpuRows::bytes(n_row, width, element(precision, storage))
+    }
+
     fn element(&self, storage: Storage) -> Element {
-        match (storage, self.precision) {
-            (Storage::Compact, Precision::Bf16) => Element::Bf16,
-            _ => Element::F32,
-        }
+        element(self.precision, storage)
+    }
+}
+
+fn element(precision: Precision, storage: Storage) -> Element {
+    match (storage, precision) {
+        (Storage::Compact, Precision::Bf16) => Element::Bf16,
+        _ => Element::F32,
     }
 }
 
@@ -267,6 +284,15 @@ impl Backend for CpuBackend {
 
     fn zero(&self, rows: &mut CpuRows) {
         rows.view_mut().zero();
+    }
+
+    fn compact(&self, rows: CpuRows) -> CpuRows {
+        if rows.element == self.element(Storage::Compact) {
+            return rows;
+        }
+        let mut compact = self.rows(rows.n_row, rows.width, Storage::Compact);
+        rows::copy(self, &rows, &mut compact);
+        compact
     }
 
     fn gather(&self, x: &CpuRows, columns: Range<usize>, index: &CpuIndex, out: &mut CpuRows) {

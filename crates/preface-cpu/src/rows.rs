@@ -45,6 +45,25 @@ impl<K: RowKernel> Kernel for Rows<'_, K> {
     }
 }
 
+pub fn copy(backend: &CpuBackend, x: &CpuRows, out: &mut CpuRows) {
+    assert_eq!((x.n_row, x.width), (out.n_row, out.width), "copy: shapes");
+    backend.for_rows(x.n_row, x.width, 0, &CopyRows { x, out: out.share() });
+}
+
+struct CopyRows<'a> {
+    x: &'a CpuRows,
+    out: SharedRows<'a>,
+}
+
+impl RowKernel for CopyRows<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, row: usize, _: &mut [f32]) {
+        // SAFETY: `for_rows` hands out each row once.
+        let out = unsafe { self.out.part(row, 0..self.out.width()) };
+        out.copy(simd, self.x.row(row));
+    }
+}
+
 pub fn gather(backend: &CpuBackend, x: &CpuRows, columns: Range<usize>, index: &[u32], out: &mut CpuRows) {
     assert_eq!((out.n_row, out.width), (index.len(), columns.len()), "gather: shape of out");
     let (n_row, width) = (out.n_row, out.width);

@@ -8,7 +8,7 @@ use half::bf16;
 use preface_backend::{HostMatrix, Storage};
 
 use crate::CpuBackend;
-use crate::buffers::{Buffer, Buffers};
+use crate::buffers::{Buffer, Buffers, rounded};
 use crate::scratch::{LINE_F32, Line};
 use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
 
@@ -133,14 +133,23 @@ unsafe impl Send for SharedRows<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for SharedRows<'_> {}
 
+fn lines(n_row: usize, width: usize, element: Element) -> usize {
+    let n_float = match element {
+        Element::F32 => n_row * width,
+        Element::Bf16 => (n_row * width).div_ceil(2),
+    };
+    n_float.div_ceil(LINE_F32)
+}
+
 impl CpuRows {
     /// New rows with whatever the buffer held before.
     pub(crate) fn new(buffers: &Buffers, n_row: usize, width: usize, element: Element) -> Self {
-        let n_float = match element {
-            Element::F32 => n_row * width,
-            Element::Bf16 => (n_row * width).div_ceil(2),
-        };
-        Self { n_row, width, element, buffer: buffers.take(n_float.div_ceil(LINE_F32)) }
+        Self { n_row, width, element, buffer: buffers.take(lines(n_row, width, element)) }
+    }
+
+    /// Bytes that such rows occupy.
+    pub(crate) fn bytes(n_row: usize, width: usize, element: Element) -> usize {
+        size_of::<Line>() * rounded(lines(n_row, width, element))
     }
 
     /// All elements.

@@ -48,6 +48,28 @@ fn inputs<'a>(sequences: &[Sequence<'a>]) -> Vec<Input<'a>> {
     sequences.iter().map(Sequence::input).collect()
 }
 
+/// What a batch is in numbers: what its arithmetic is counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Rows of the packed matrix.
+    pub n_row: usize,
+    /// Rows that have a target.
+    pub n_loss: usize,
+    /// Keys that all rows see together, the prefix's included.
+    pub n_key: usize,
+    /// Keys that the rows with a target see.
+    pub n_loss_key: usize,
+}
+
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.n_row += other.n_row;
+        self.n_loss += other.n_loss;
+        self.n_key += other.n_key;
+        self.n_loss_key += other.n_loss_key;
+    }
+}
+
 /// Sequences packed and uploaded.
 pub struct Batch<B: Backend> {
     pub(crate) n_row: usize,
@@ -58,6 +80,7 @@ pub struct Batch<B: Backend> {
     pub(crate) selected: Selected<B>,
     pub(crate) targets: B::Targets,
     n_target: usize,
+    work: Work,
 }
 
 impl<B: Backend> Batch<B> {
@@ -86,6 +109,14 @@ impl<B: Backend> Batch<B> {
         }
         let wanted = Wanted::new(&trie, &rows, sequences);
         let target_rows = wanted.rows();
+        // Every row sees all positions up to its own.
+        let keys = |row: usize| rows.positions[row] as usize + 1;
+        let work = Work {
+            n_row: rows.ids.len(),
+            n_loss: target_rows.len(),
+            n_key: (0..rows.ids.len()).map(keys).sum(),
+            n_loss_key: target_rows.iter().map(|&row| keys(row as usize)).sum(),
+        };
         Ok(Self {
             n_row: rows.ids.len(),
             ids: backend.index(&rows.ids),
@@ -98,12 +129,18 @@ impl<B: Backend> Batch<B> {
             },
             targets: backend.targets(&wanted.targets(label_smoothing)),
             n_target: sequences.iter().map(|sequence| sequence.targets().len()).sum(),
+            work,
         })
     }
 
     /// Rows of the packed matrix.
     pub fn n_row(&self) -> usize {
         self.n_row
+    }
+
+    /// The batch in numbers.
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Number of target tokens over all sequences.

@@ -21,7 +21,7 @@ mod trie;
 pub mod weights;
 
 pub use attachments::{Attachments, AttachmentsGrad, Segment};
-pub use batch::{Batch, Sequence, packed_rows};
+pub use batch::{Batch, Sequence, Work, packed_rows};
 pub use builtin::SCHEME as BUILTIN_SCHEME;
 pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
 pub use error::ModelError;

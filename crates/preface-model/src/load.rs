@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use preface_backend::{Backend, HostMatrix, Norm, NormKind, Storage};
+use preface_backend::{Backend, Counting, HostMatrix, Norm, NormKind, Storage};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -207,8 +207,21 @@ impl ModelFiles {
     /// # Errors
     /// A tensor that is missing, has another shape than the config says, or cannot be read.
     pub fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, LoadError> {
+        self.build(backend, true)
+    }
+
+    /// The model without its weights' numbers, on a backend that only counts: for a plan of the memory that a run will
+    /// need, made before anything is read.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::load`], as far as headers tell.
+    pub fn outline(&self, backend: Counting) -> Result<Model<Counting>, LoadError> {
+        self.build(backend, false)
+    }
+
+    fn build<B: Backend>(&self, backend: B, with_numbers: bool) -> Result<Model<B>, LoadError> {
         let names = family::names(self.spec.family, self.naming);
-        let loader = Loader { backend: &backend, files: self, names: &names };
+        let loader = Loader { backend: &backend, files: self, names: &names, with_numbers };
         let spec = &self.spec;
         let embedding = loader.table(names.embedding, spec.vocab_size)?;
         let position_embedding = match names.position_embedding {
@@ -226,7 +239,17 @@ impl ModelFiles {
         let final_norm = loader.norm(names.final_norm)?;
         let own_head = if spec.tied_head { None } else { Some(loader.table(names.head, spec.vocab_size)?) };
         let spec = spec.clone();
-        Ok(Model { backend, spec, embedding, position_embedding, rotary, blocks, final_norm, own_head })
+        Ok(Model {
+            backend,
+            spec,
+            embedding,
+            position_embedding,
+            rotary,
+            blocks,
+            final_norm,
+            own_head,
+            recompute: false,
+        })
     }
 }
 
@@ -234,6 +257,8 @@ struct Loader<'a, B: Backend> {
     backend: &'a B,
     files: &'a ModelFiles,
     names: &'a Names,
+    /// Without them matrices have shapes only, and vectors are zeros.
+    with_numbers: bool,
 }
 
 impl<B: Backend> Loader<'_, B> {
@@ -307,6 +332,9 @@ impl<B: Backend> Loader<'_, B> {
     /// A matrix of which every row belongs to a token or position: never stored transposed.
     fn table(&self, name: &str, n_row: usize) -> Result<B::Weight, LoadError> {
         let n_column = self.files.spec.d_model;
+        if !self.with_numbers {
+            return Ok(self.backend.weight(vec![HostMatrix { n_row, n_column, values: Vec::new() }]));
+        }
         let tensor = self.files.weights.read_shaped(
             &self.names.resolve(&self.files.weights, &format!("{name}.weight")),
             &[n_row, n_column],
@@ -315,6 +343,9 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     fn matrix(&self, name: &str, n_row: usize, n_column: usize) -> Result<Vec<f32>, LoadError> {
+        if !self.with_numbers {
+            return Ok(Vec::new());
+        }
         let name = self.names.resolve(&self.files.weights, &format!("{name}.weight"));
         if !self.names.transposed {
             return Ok(self.files.weights.read_shaped(&name, &[n_row, n_column])?.to_f32());
@@ -330,6 +361,9 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        if !self.with_numbers {
+            return Ok(vec![0.0; len]);
+        }
         Ok(self.files.weights.read_shaped(&self.names.resolve(&self.files.weights, name), &[len])?.to_f32())
     }
 }

@@ -2,7 +2,7 @@
 
 use preface_backend::{Backend, Direction, Epilogue, Head, Norm, Storage, Term};
 
-use crate::layer::{Block, BlockKept, Context, Selected, Text};
+use crate::layer::{Block, Context, Kept, Selected, Text};
 use crate::{Attachments, AttachmentsGrad, Batch, ModelSpec};
 
 /// Weights on a backend.
@@ -16,6 +16,7 @@ pub struct Model<B: Backend> {
     pub(crate) final_norm: Norm<B>,
     /// The head where it is not the embedding.
     pub(crate) own_head: Option<B::Weight>,
+    pub(crate) recompute: bool,
 }
 
 impl<B: Backend> Model<B> {
@@ -27,6 +28,12 @@ impl<B: Backend> Model<B> {
     /// What the model runs on.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    /// Whether a block keeps only its input for the backward and computes the rest again: less memory, a forward more,
+    /// the same result to the bit.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// Bytes that the weights occupy as stored.
@@ -62,9 +69,9 @@ impl<B: Backend> Model<B> {
     ) -> Vec<f32> {
         let backend = &self.backend;
         let context = self.context(batch, attachments, Some(&batch.selected));
-        let (mut x, mut kept): (B::Rows, Vec<BlockKept<B>>) = (self.embed(batch), Vec::new());
+        let (mut x, mut kept) = (self.embed(batch), Vec::new());
         for (layer, block) in self.blocks.iter().enumerate() {
-            let (next, block_kept) = block.forward_keep(&context, layer, x);
+            let (next, block_kept) = Kept::forward(block, &context, layer, x, self.recompute);
             x = next;
             kept.push(block_kept);
         }
@@ -81,7 +88,7 @@ impl<B: Backend> Model<B> {
         drop(x);
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let kept = kept.pop().expect("one entry for each block");
-            block.backward(&context, layer, &kept, &mut d_x, grads, layer == 0);
+            kept.backward(block, &context, layer, &mut d_x, grads, layer == 0);
         }
         backend.read(&loss)
     }

@@ -1,7 +1,7 @@
 //! What must hold whatever the weights: a row of a batch is the sequence alone, cached is uncached, gradients are slopes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use preface_backend::{Backend, Dropout, Reference};
+use preface_backend::{Backend, Counting, Dropout, Reference};
 use preface_model::{
     Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, Segment, Sequence, packed_rows,
 };
@@ -110,6 +110,46 @@ proptest! {
             assert_close(name, &[shared.0], &[apart.0], Tolerance { abs: 0.0, rel: 1e-6 });
             assert_close(name, &shared.1, &apart.1, Tolerance { abs: 1e-7, rel: 1e-5 });
         }
+    }
+}
+
+#[test]
+fn computing_again_what_was_not_kept_changes_no_bit() {
+    for name in ["tiny_llama", "tiny_gpt2"] {
+        let mut model = model(name);
+        let attachments = Attachments::prefix(&Reference, &rows(&model, 3, 0.4), model.spec());
+        let texts: [&[u32]; 2] = [&[5, 6, 7, 8, 9], &[20, 11, 30]];
+        let sequences = [sequence(texts[0], 2, Some(0)), sequence(texts[1], 1, Some(0))];
+        let kept = loss_and_gradient(&model, &attachments, &[&sequences], 0.0);
+        model.set_recompute(true);
+        assert_eq!(loss_and_gradient(&model, &attachments, &[&sequences], 0.0), kept, "{name}");
+    }
+}
+
+#[test]
+fn a_counted_step_needs_less_where_blocks_keep_only_their_input_and_grows_with_the_rows() {
+    let folder = Golden::open("tiny_llama").unwrap().folder().join("model");
+    let files = ModelFiles::open(folder.to_str().unwrap()).unwrap();
+    let peak = |n_row: usize, recompute: bool| {
+        let size_of = |n_row, width, _| 4 * n_row * width;
+        let counting = Counting::new(std::sync::Arc::new(size_of), 4);
+        let mut model = files.outline(counting.clone()).unwrap();
+        let loaded: usize = files.load(Reference).unwrap().weight_bytes();
+        assert_eq!(model.weight_bytes(), loaded);
+        model.set_recompute(recompute);
+        let values = vec![0.0; 3 * model.spec().prefix_row_width()];
+        let attachments = Attachments::prefix(&counting, &values, model.spec());
+        let before = counting.rows_now();
+        let tokens = vec![1; n_row + 1];
+        loss_and_gradient(&model, &attachments, &[&[sequence(&tokens, 1, Some(0))]], 0.0);
+        assert_eq!(counting.rows_now(), before, "a step leaves nothing");
+        counting.rows_peak() - before
+    };
+    assert!(peak(30, true) < peak(30, false));
+    let per_row = |recompute| (peak(40, recompute) - peak(20, recompute)) as f64 / 20.0;
+    for recompute in [false, true] {
+        let want = 40.0 * per_row(recompute);
+        assert!((peak(40, recompute) as f64 - want).abs() < 0.1 * want, "memory is linear in length");
     }
 }
 

@@ -5,6 +5,7 @@
 //! so far). It is written under a temporary name, synced, and renamed; older ones are removed only after that, so the
 //! last good one always survives. Random numbers need no state: order and dropout are functions of seed and position.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use preface_data::sampler::Position;
@@ -47,24 +48,24 @@ pub struct CheckpointState {
 /// The version that is written.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// A checkpoint in memory.
+/// A checkpoint in memory. To be written it borrows its vectors: copies of all of them would be the peak of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
+pub struct Checkpoint<'a> {
     /// Everything but the long vectors.
     pub state: CheckpointState,
     /// The method's parameters.
-    pub parameters: Vec<f32>,
+    pub parameters: Cow<'a, [f32]>,
     /// Adam's first moments.
-    pub first_moments: Vec<f32>,
+    pub first_moments: Cow<'a, [f32]>,
     /// Adam's second moments.
-    pub second_moments: Vec<f32>,
+    pub second_moments: Cow<'a, [f32]>,
     /// What the method keeps but does not train.
-    pub constants: Vec<f32>,
+    pub constants: Cow<'a, [f32]>,
     /// The parameters of the best evaluation; empty if there was none.
-    pub best_parameters: Vec<f32>,
+    pub best_parameters: Cow<'a, [f32]>,
 }
 
-impl Checkpoint {
+impl Checkpoint<'_> {
     /// Writes `folder/checkpoint-STEP` and removes older checkpoints.
     ///
     /// # Errors
@@ -100,7 +101,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// The newest one's, if none can be read.
-    pub fn newest(run_folder: &Path) -> Result<Option<Self>, CheckpointError> {
+    pub fn newest(run_folder: &Path) -> Result<Option<Checkpoint<'static>>, CheckpointError> {
         let mut first_error = None;
         for (_, folder) in all(run_folder)?.into_iter().rev() {
             match Self::read(&folder) {
@@ -115,17 +116,17 @@ impl Checkpoint {
     ///
     /// # Errors
     /// A file that is missing, truncated or something else.
-    pub fn read(folder: &Path) -> Result<Self, CheckpointError> {
+    pub fn read(folder: &Path) -> Result<Checkpoint<'static>, CheckpointError> {
         let state_path = folder.join(STATE);
         let state: CheckpointState = serde_json::from_str(&fs_err::read_to_string(&state_path)?)
             .map_err(|source| CheckpointError::State { path: state_path, source })?;
         let path = folder.join(TENSORS);
         let broken = |reason: String| CheckpointError::Tensors { path: path.clone(), reason };
         let file = SafetensorsFile::open(&path).map_err(|error| broken(error.to_string()))?;
-        let vector = |name: &str| -> Result<Vec<f32>, CheckpointError> {
-            Ok(file.read(name).map_err(|error| broken(error.to_string()))?.to_f32())
+        let vector = |name: &str| -> Result<Cow<'static, [f32]>, CheckpointError> {
+            Ok(file.read(name).map_err(|error| broken(error.to_string()))?.to_f32().into())
         };
-        let checkpoint = Self {
+        let checkpoint = Checkpoint {
             state,
             parameters: vector("parameters")?,
             first_moments: vector("first_moments")?,
@@ -167,8 +168,8 @@ impl Checkpoint {
                 Ok((name, TensorView::new(Dtype::F32, vec![values.len()], bytes).map_err(broken)?))
             })
             .collect::<Result<Vec<_>, CheckpointError>>()?;
-        let bytes = safetensors::serialize(views, None).map_err(broken)?;
-        write_synced(&path, &bytes)?;
+        safetensors::serialize_to_file(views, None, &path).map_err(broken)?;
+        fs_err::File::open(&path)?.sync_all()?;
         let mut json = serde_json::to_vec_pretty(&self.state)
             .map_err(|source| CheckpointError::State { path: folder.join(STATE), source })?;
         json.push(b'\n');

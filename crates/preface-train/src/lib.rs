@@ -23,5 +23,5 @@ pub use metrics_file::{MetricsFile, read_metrics};
 pub use observer::{EvaluationLog, Observer, StepLog};
 pub use schedule::Schedule;
 pub use settings::{EVAL_LOSS, LossNorm, TrainSettings};
-pub use step::{GradientSum, StepSum, TokenPair, accumulate};
+pub use step::{GradientSum, StepSum, TokenPair, accumulate, largest_step};
 pub use trainer::{Best, End, Outcome, Trainer};

@@ -1,9 +1,10 @@
 //! What a training run decides, under Hugging Face's names.
 
-use preface_data::sampler::BatchBy;
+use preface_data::sampler::{BatchBy, Sampler, SamplerError, Units};
 use preface_tune::AdamSettings;
 use serde::{Deserialize, Serialize};
 
+use crate::TokenPair;
 use crate::schedule::Schedule;
 
 /// Settings of the loop. Method and data are given apart.
@@ -70,5 +71,14 @@ impl TrainSettings {
     /// Pairs of one optimizer step, at least.
     pub fn pairs_per_step(&self) -> usize {
         self.per_device_train_batch_size * self.gradient_accumulation_steps
+    }
+
+    /// The order of `train`.
+    ///
+    /// # Errors
+    /// No data, or a step without pairs.
+    pub fn sampler(&self, train: &[TokenPair]) -> Result<Sampler, SamplerError> {
+        let units = Units::new(train.len(), self.batch_by, |pair| train[pair].prompt.as_slice());
+        Sampler::new(units, self.pairs_per_step(), self.seed)
     }
 }

@@ -5,9 +5,9 @@
 
 use preface_backend::{Backend, Dropout};
 use preface_data::packing::micro_batches;
-use preface_model::{Attachments, AttachmentsGrad, Batch, Model, Sequence, packed_rows};
+use preface_model::{Attachments, AttachmentsGrad, Batch, Model, Sequence, Work, packed_rows};
 
-use crate::{LossNorm, TrainError};
+use crate::{LossNorm, TrainError, TrainSettings};
 
 /// A pair in token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub struct StepSum {
     pub n_pair: usize,
     /// Tokens of prompts and completions.
     pub n_token: usize,
-    /// Rows that were run for them: without the last token of each, and once where pairs share their beginnings.
-    pub n_row: usize,
+    /// What was run for them: rows are without the last token of each pair, and once where pairs share their beginnings.
+    pub work: Work,
 }
 
 impl StepSum {
@@ -77,19 +77,8 @@ pub fn accumulate<B: Backend>(
     let GradientSum { mut grads, label_smoothing, prefix_dropout } = wanted;
     let n_token = pairs.iter().map(|pair| pair.n_token()).sum();
     let mut sum = StepSum { n_pair: pairs.len(), n_token, ..StepSum::default() };
-    let tokens: Vec<Vec<u32>> =
-        pairs.iter().map(|pair| [pair.prompt.as_slice(), &pair.completion].concat()).collect();
-    let sequences: Vec<Sequence<'_>> = tokens
-        .iter()
-        .zip(pairs)
-        .enumerate()
-        .map(|(i, (tokens, pair))| Sequence {
-            tokens,
-            first_target: pair.prompt.len(),
-            segment,
-            prefix_dropout: prefix_dropout(i),
-        })
-        .collect();
+    let tokens = tokens(pairs);
+    let sequences = sequences(pairs, &tokens, segment, prefix_dropout);
     let rows = |range| packed_rows(&sequences[range]);
     for range in micro_batches(pairs.len(), max_tokens_per_batch, rows)? {
         let sequences = &sequences[range];
@@ -100,7 +89,56 @@ pub fn accumulate<B: Backend>(
         };
         sum.loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         sum.n_target += batch.n_target();
-        sum.n_row += batch.n_row();
+        sum.work += batch.work();
     }
     Ok(sum)
 }
+
+/// Prompt and completion of each pair, side by side.
+fn tokens(pairs: &[&TokenPair]) -> Vec<Vec<u32>> {
+    pairs.iter().map(|pair| [pair.prompt.as_slice(), &pair.completion].concat()).collect()
+}
+
+fn sequences<'a>(
+    pairs: &[&TokenPair],
+    tokens: &'a [Vec<u32>],
+    segment: Option<usize>,
+    prefix_dropout: &dyn Fn(usize) -> Option<Dropout>,
+) -> Vec<Sequence<'a>> {
+    let sequence = |(i, (tokens, pair)): (usize, (&'a Vec<u32>, &&TokenPair))| Sequence {
+        tokens,
+        first_target: pair.prompt.len(),
+        segment,
+        prefix_dropout: prefix_dropout(i),
+    };
+    tokens.iter().zip(pairs).enumerate().map(sequence).collect()
+}
+
+/// The pairs of the step of a run that has the largest micro-batch: what its memory is planned by. Of a long run the
+/// first [`PLANNED_STEPS`] steps are looked at.
+///
+/// # Errors
+/// No data, a step without pairs, or a pair longer than a micro-batch may be.
+pub fn largest_step(settings: &TrainSettings, train: &[TokenPair]) -> Result<Vec<usize>, TrainError> {
+    let mut sampler = settings.sampler(train)?;
+    let mut largest = (0, Vec::new());
+    for _ in 0..settings.max_steps.min(PLANNED_STEPS) {
+        let step = sampler.next_step();
+        let pairs: Vec<&TokenPair> = step.iter().map(|&pair| &train[pair]).collect();
+        let tokens = tokens(&pairs);
+        // Under dropout on the prefix nothing is shared.
+        let dropout = Dropout { probability: settings.prefix_dropout, stream: 0 };
+        let sequences =
+            sequences(&pairs, &tokens, None, &|_| (settings.prefix_dropout > 0.0).then_some(dropout));
+        let rows = |range| packed_rows(&sequences[range]);
+        let batches = micro_batches(pairs.len(), settings.max_tokens_per_batch, rows)?;
+        let most = batches.into_iter().map(rows).max().unwrap_or(0);
+        if most > largest.0 {
+            largest = (most, step);
+        }
+    }
+    Ok(largest.1)
+}
+
+/// Steps that [`largest_step`] looks at, at most: their packing takes a second or two.
+const PLANNED_STEPS: u64 = 5000;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use preface_backend::{Backend, Dropout};
-use preface_data::sampler::{Sampler, Units};
+use preface_data::sampler::Sampler;
 use preface_model::Model;
 use preface_tune::{Adam, Method};
 use serde::{Deserialize, Serialize};
@@ -98,8 +98,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         valid: Vec<TokenPair>,
         run_folder: PathBuf,
     ) -> Result<Self, TrainError> {
-        let units = Units::new(train.len(), settings.batch_by, |pair| train[pair].prompt.as_slice());
-        let sampler = Sampler::new(units, settings.pairs_per_step(), settings.seed)?;
+        let sampler = settings.sampler(&train)?;
         let adam = Adam::new(method.parameters().values().len(), settings.adam);
         Ok(Self {
             model,
@@ -162,14 +161,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.sampler.seek(state.position)?;
         self.method.parameters_mut().values_mut().copy_from_slice(&parameters);
         self.method.set_constants(&constants);
-        self.adam = Adam::restore(self.settings.adam, state.adam_steps, first_moments, second_moments);
+        self.adam = Adam::restore(
+            self.settings.adam,
+            state.adam_steps,
+            first_moments.into_owned(),
+            second_moments.into_owned(),
+        );
         self.step = state.step;
         self.pairs = state.pairs;
         self.tokens = state.tokens;
         self.seconds = state.seconds;
         self.last_loss = state.last_loss;
         self.best = state.best;
-        self.best_parameters = best_parameters;
+        self.best_parameters = best_parameters.into_owned();
         self.evaluations_without_gain = state.evaluations_without_gain;
         Ok(Some(self.step))
     }
@@ -312,7 +316,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         Ok(EvaluationLog { step: self.step, eval_loss, scores, is_best })
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    fn checkpoint(&self) -> Checkpoint<'_> {
         let (first, second) = self.adam.moments();
         Checkpoint {
             state: CheckpointState {
@@ -327,11 +331,11 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 best: self.best.clone(),
                 evaluations_without_gain: self.evaluations_without_gain,
             },
-            parameters: self.method.parameters().values().to_vec(),
-            first_moments: first.to_vec(),
-            second_moments: second.to_vec(),
-            constants: self.method.constants(),
-            best_parameters: self.best_parameters.clone(),
+            parameters: self.method.parameters().values().into(),
+            first_moments: first.into(),
+            second_moments: second.into(),
+            constants: self.method.constants().into(),
+            best_parameters: self.best_parameters.as_slice().into(),
         }
     }
 }

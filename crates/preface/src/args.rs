@@ -201,6 +201,9 @@ pub struct BenchTrainArgs {
     /// JSON: batches of [prompt ids, completion ids]
     #[arg(long, value_name = "FILE")]
     pub workload: PathBuf,
+    /// Keep less of the forward and compute it again: less memory, slower
+    #[arg(long)]
+    pub recompute: bool,
     /// Print one JSON object as the last line
     #[arg(long)]
     pub json: bool,

@@ -48,8 +48,11 @@ pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Model<CpuBackend>> 
     Ok(files.load(backend(compute)?)?)
 }
 
-/// The backend that the settings ask for. Must be made once: it also sets how many threads rayon has.
-fn backend(compute: &Compute) -> Result<CpuBackend> {
+/// How the settings ask to compute.
+///
+/// # Errors
+/// A tier that this CPU lacks, or no thread.
+pub fn options(compute: &Compute) -> Result<CpuOptions> {
     let default = CpuOptions::default();
     let tier = Tier::ALL.into_iter().find(|tier| tier.name() == compute.tier);
     let precision = match compute.precision.as_str() {
@@ -59,8 +62,14 @@ fn backend(compute: &Compute) -> Result<CpuBackend> {
         _ if tier.is_some_and(|tier| tier != Tier::Avx512Bf16) => Precision::F32,
         _ => default.precision,
     };
-    let threads = compute.threads.unwrap_or(default.threads);
-    let backend = CpuBackend::new(CpuOptions { precision, threads, tier })?;
+    Ok(CpuOptions { precision, threads: compute.threads.unwrap_or(default.threads), tier })
+}
+
+/// The backend that the settings ask for. Must be made once: it also sets how many threads rayon has.
+fn backend(compute: &Compute) -> Result<CpuBackend> {
+    let options = options(compute)?;
+    let threads = options.threads;
+    let backend = CpuBackend::new(options)?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads")?;
     Ok(backend)
 }

@@ -11,6 +11,7 @@ mod exit;
 mod interrupt;
 mod measure;
 mod pairs;
+mod plan;
 mod training;
 mod ui;
 

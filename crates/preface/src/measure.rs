@@ -2,8 +2,35 @@
 
 /// Largest resident memory of the whole process so far, in bytes; nothing where the system does not tell.
 pub fn peak_memory_bytes() -> Option<u64> {
-    let status = fs_err::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kibibytes("/proc/self/status", "VmHWM:")
+}
+
+/// Resident memory of the process now, in bytes; nothing where the system does not tell.
+pub fn resident_memory_bytes() -> Option<u64> {
+    kibibytes("/proc/self/status", "VmRSS:")
+}
+
+/// Bytes that the process may still use: what the system has free, or what a limit on the process or on its control
+/// group leaves. Nothing where the system does not tell.
+pub fn available_memory_bytes() -> Option<u64> {
+    let number = |path: &str| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .and_then(|limit| Some(limit.saturating_sub(number("/sys/fs/cgroup/memory.current")?)));
+    [kibibytes("/proc/meminfo", "MemAvailable:"), group, address_space()].into_iter().flatten().min()
+}
+
+/// What the limit on the process's addresses leaves, if there is one.
+fn address_space() -> Option<u64> {
+    let limits = fs_err::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(limit.saturating_sub(kibibytes("/proc/self/status", "VmSize:")?))
+}
+
+/// A line `name N kB` of a file, in bytes.
+fn kibibytes(path: &str, name: &str) -> Option<u64> {
+    let text = fs_err::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -16,5 +43,7 @@ mod tests {
         let used = vec![1u8; 64 << 20];
         assert!(used.iter().all(|&byte| byte == 1));
         assert!(super::peak_memory_bytes().unwrap() > 64 << 20);
+        assert!(super::resident_memory_bytes().unwrap() > 64 << 20);
+        assert!(super::available_memory_bytes().unwrap() > 0);
     }
 }

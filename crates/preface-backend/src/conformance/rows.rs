@@ -33,11 +33,13 @@ impl Case for TransferCase {
         let mut written = backend.rows(n_row, width, storage);
         backend.write(&values(2, n_row * width), &mut written);
         let second = backend.read(&written);
+        let compact = backend.compact(rows(backend, 1, n_row, width, storage));
         backend.zero(&mut written);
         let (got_row, got_width) = backend.shape(&given);
         vec![
             Output::new("rows_from then read", backend.read(&given), Within::Same),
             Output::new("write then read", second, Within::Same),
+            Output::new("compact", backend.read(&compact), Within::Same),
             Output::new("zero", backend.read(&written), Within::Same),
             Output::new("shape", vec![got_row as f32, got_width as f32], Within::Same),
         ]

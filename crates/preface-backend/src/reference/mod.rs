@@ -132,6 +132,10 @@ impl Backend for Reference {
         rows.data.fill(0.0);
     }
 
+    fn compact(&self, rows: ReferenceRows) -> ReferenceRows {
+        rows
+    }
+
     fn gather(&self, x: &ReferenceRows, columns: Range<usize>, index: &Vec<u32>, out: &mut ReferenceRows) {
         rows::gather(x, columns, index, out);
     }

@@ -45,9 +45,9 @@ impl<B: Backend> Context<'_, B> {
     }
 
     /// The selected rows of `x`.
-    fn pick(&self, selected: &Selected<B>, x: &B::Rows) -> B::Rows {
+    fn pick(&self, selected: &Selected<B>, x: &B::Rows, storage: Storage) -> B::Rows {
         let (_, width) = self.backend.shape(x);
-        let mut picked = self.backend.rows(selected.n_row, width, Storage::Exact);
+        let mut picked = self.backend.rows(selected.n_row, width, storage);
         self.backend.gather(x, 0..width, &selected.rows, &mut picked);
         picked
     }
@@ -79,18 +79,18 @@ impl<B: Backend> AttentionLayer<B> {
         x: B::Rows,
     ) -> (B::Rows, AttentionKept<B>) {
         let qkv = self.project(context, &x);
-        let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv));
+        let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv, Storage::Compact));
         let (n_query, _) = context.backend.shape(picked.as_ref().unwrap_or(&qkv));
         let mut log_sum_exp = context.backend.rows(n_query, context.spec.n_head, Storage::Exact);
         let operands = Operands::new(context, layer, &qkv, picked.as_ref(), None);
         let out = self.attend(context, layer, &x, &operands, Some(&mut log_sum_exp));
-        (out, AttentionKept { x, qkv, picked, log_sum_exp })
+        (out, AttentionKept { x: context.backend.compact(x), qkv, picked, log_sum_exp })
     }
 
     /// The same without a backward in view.
     pub fn forward(&self, context: &Context<'_, B>, layer: usize, x: &B::Rows, text: Text<'_, B>) -> B::Rows {
         let qkv = self.project(context, x);
-        let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv));
+        let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv, Storage::Compact));
         let cache = match text {
             Text::Own => None,
             Text::Cache { rows, slots } => {
@@ -160,7 +160,7 @@ impl<B: Backend> AttentionLayer<B> {
         let shape = spec.attention();
         let mut normed = backend.rows(n_row, spec.d_model, Storage::Compact);
         backend.norm(&self.norm, x, &mut normed);
-        let mut qkv = backend.rows(n_row, shape.query_width() + 2 * shape.kv_width(), Storage::Exact);
+        let mut qkv = backend.rows(n_row, shape.query_width() + 2 * shape.kv_width(), Storage::Compact);
         backend.linear(&self.qkv.term(&normed), self.qkv.plain(), &mut qkv);
         self.rotate(context, Rotation::Forward, &mut qkv);
         qkv
@@ -184,7 +184,7 @@ impl<B: Backend> AttentionLayer<B> {
         log_sum_exp: Option<&mut B::Rows>,
     ) -> B::Rows {
         let Context { backend, spec, .. } = context;
-        let picked = context.selected(layer).map(|selected| context.pick(selected, x));
+        let picked = context.selected(layer).map(|selected| context.pick(selected, x, Storage::Exact));
         let residual = picked.as_ref().unwrap_or(x);
         let (n_query, _) = backend.shape(residual);
         let mut attended = backend.rows(n_query, spec.attention().query_width(), Storage::Compact);

@@ -28,7 +28,7 @@ impl<B: Backend> FeedForward<B> {
         let width = self.activation.input_width(self.d_ff);
         let mut activation_input = backend.rows(n_row, width, Storage::Compact);
         let out = self.run(backend, &x, Some(&mut activation_input));
-        (out, FeedForwardKept { x, activation_input })
+        (out, FeedForwardKept { x: backend.compact(x), activation_input })
     }
 
     /// The same without a backward in view.

@@ -3,11 +3,13 @@
 mod attention;
 mod block;
 mod feed_forward;
+mod kept;
 mod linear;
 mod rotary;
 
 pub(crate) use attention::{AttentionLayer, Context, Selected, Text};
-pub(crate) use block::{Block, BlockKept};
+pub(crate) use block::Block;
 pub(crate) use feed_forward::FeedForward;
+pub(crate) use kept::Kept;
 pub(crate) use linear::Linear;
 pub(crate) use rotary::rotary_table;

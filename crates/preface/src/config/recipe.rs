@@ -97,6 +97,7 @@ fn default() -> Recipe {
             max_grad_norm: 1.0,
             loss_norm: LossNorm::PerToken,
             label_smoothing_factor: 0.0,
+            recompute: false,
             max_tokens_per_batch: None,
             logging_steps: 1,
             eval_steps: None,

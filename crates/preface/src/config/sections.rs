@@ -104,6 +104,7 @@ pub struct Training {
     pub max_grad_norm: f64,
     pub loss_norm: LossNorm,
     pub label_smoothing_factor: f64,
+    pub recompute: bool,
     /// If absent, 4096 or what the longest pair needs.
     pub max_tokens_per_batch: Option<usize>,
     pub logging_steps: u64,

@@ -246,6 +246,11 @@ pub const TRAINING: Table = Table {
         ),
         rarely("label_smoothing_factor", Kind::Number, "Share of a target spread over the vocabulary"),
         rarely(
+            "recompute",
+            Kind::Switch,
+            "Keep less of the forward and compute it again: slower, same result",
+        ),
+        rarely(
             "max_tokens_per_batch",
             Kind::Integer,
             "Tokens run at once (never changes the step) [default: 4096, or the longest pair]",

@@ -2,6 +2,7 @@
 
 mod evaluator;
 pub mod folder;
+mod plan;
 mod result;
 mod watch;
 
@@ -21,6 +22,7 @@ use crate::adapter::TextForm;
 use crate::config::{Recorded, RunConfig};
 use crate::engine::{self, Source};
 use crate::exit::Reported;
+use crate::measure;
 use crate::pairs::{Encoder, PairCounts};
 use crate::ui;
 use evaluator::GeneratedMetrics;
@@ -152,7 +154,13 @@ impl Job {
     pub fn run(mut self, run_folder: &RunFolder) -> Result<Finished> {
         // The evaluator borrows what else is taken apart, so it is made first.
         let evaluator = self.evaluator()?;
-        let model = engine::load(&self.source.files, &self.config.compute)?;
+        let plan = self.plan()?;
+        ui::fact("memory", &plan.to_string());
+        if let Some(available) = measure::available_memory_bytes() {
+            self.check_memory(&plan, available as usize)?;
+        }
+        let mut model = engine::load(&self.source.files, &self.config.compute)?;
+        model.set_recompute(self.config.training.recompute);
         let described = model.backend().describe();
         self.config.compute.precision = described.precision.to_owned();
         self.config.compute.tier = described.tier.clone();
@@ -202,7 +210,7 @@ impl Job {
         Ok(Finished { model, method, result, source: self.source })
     }
 
-    fn method(&self, model: &Model<CpuBackend>) -> Result<Box<dyn Method<CpuBackend>>> {
+    fn method<B: Backend>(&self, model: &Model<B>) -> Result<Box<dyn Method<B>>> {
         let prefix = &self.config.prefix;
         let (spec, seed, frozen) = (model.spec(), self.config.seed, prefix.num_frozen_tokens);
         let reparametrisation = match prefix.prefix_projection {

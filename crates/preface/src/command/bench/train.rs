@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use preface_backend::Counting;
 use preface_cpu::CpuBackend;
-use preface_model::{Model, ModelFiles};
+use preface_model::{Model, ModelFiles, ModelSpec};
 use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate};
 use preface_tune::init::{Init, MlpTextInit};
 use preface_tune::{Adam, AdamSettings, Method, Prefix, Reparametrisation};
@@ -13,7 +14,9 @@ use preface_tune::{Adam, AdamSettings, Method, Prefix, Reparametrisation};
 use super::{Report, flops, peak};
 use crate::args::BenchTrainArgs;
 use crate::config::AnswerConfig;
+use crate::config::sections::Compute;
 use crate::engine;
+use crate::plan::{MemoryPlan, Planner};
 use crate::ui;
 
 /// As in the runs of PEFT that it is compared with.
@@ -23,6 +26,8 @@ const LEARNING_RATE: f32 = 5e-5;
 const WARM_UP: usize = 2;
 const TIMED: usize = 10;
 const MAX_GRAD_NORM: f64 = 1.0;
+/// Vectors as long as the parameters: themselves, their gradient, two moments.
+const PARAMETER_VECTORS: usize = 4;
 /// How far the loss of two splits of a batch may differ: sums of f32 losses in another order.
 const SPLIT_TOLERANCE: f64 = 1e-4;
 
@@ -31,7 +36,10 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
     let compute = AnswerConfig::compute_of(&args.settings.typed()?)?;
     let batches = read(&args.workload)?;
     let files = ModelFiles::open(&args.model)?;
-    let model = engine::load(&files, &compute)?;
+    let plan = plan(&files, &compute, args.recompute, &batches)?;
+    ui::fact("memory", &plan.to_string());
+    let mut model = engine::load(&files, &compute)?;
+    model.set_recompute(args.recompute);
     ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
     ui::fact("compute", &engine::described(&model));
     let mut step = Step::new(&model)?;
@@ -45,19 +53,48 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
         ui::note(&format!("batch {i}: {seconds:.3} s, loss {:.4}", sum.loss / sum.n_target as f64));
         ensure!(sum.loss.is_finite(), "batch {i}: the loss is {}", sum.loss);
         if i >= WARM_UP {
-            measured.add(&model, batch, seconds);
+            measured.add(&model, sum, seconds);
         }
     }
     let mut report = Report::new("train", &args.model, &model);
     let peak = peak::product(model.backend());
+    report.add("planned_memory_bytes", plan.total());
     report.add("tokens_per_second", measured.n_token as f64 / measured.seconds);
     report.add("pairs_per_second", measured.n_pair as f64 / measured.seconds);
     report.add("share_of_peak", measured.flops / measured.seconds / peak);
     report.add("gflops_per_second", measured.flops / measured.seconds / 1e9);
     report.add("peak_gflops_per_second", peak / 1e9);
     report.add("tokens", measured.n_token);
+    report.add("rows", measured.n_row);
     report.add("seconds", measured.seconds);
     report.print(args.json)
+}
+
+/// What the batch with the most rows will need, as `train` counts it.
+fn plan(
+    files: &ModelFiles,
+    compute: &Compute,
+    recompute: bool,
+    batches: &[Vec<TokenPair>],
+) -> Result<MemoryPlan> {
+    let planner = Planner::new(files, compute, recompute)?;
+    let mut prefix = prefix(files.spec())?;
+    for batch in batches {
+        let pairs: Vec<&TokenPair> = batch.iter().collect();
+        let wanted = GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None };
+        planner.step(&mut prefix, &pairs, n_token(batch), wanted)?;
+    }
+    let n_trained = Method::<Counting>::parameters(&prefix).values().len();
+    Ok(planner.plan(n_trained, PARAMETER_VECTORS))
+}
+
+fn prefix(spec: &ModelSpec) -> Result<Prefix> {
+    let mlp = Reparametrisation::Mlp { mid: MID, text_init: MlpTextInit::Exact };
+    Ok(Prefix::new(spec, PREFIX_LEN, mlp, Init::Random, 0, 0)?)
+}
+
+fn n_token(batch: &[TokenPair]) -> usize {
+    batch.iter().map(TokenPair::n_token).sum()
 }
 
 /// The first batches of a workload file: `[[[prompt ids], [completion ids]], ...]` each.
@@ -88,19 +125,19 @@ fn read(path: &Path) -> Result<Vec<Vec<TokenPair>>> {
 struct Measured {
     n_token: usize,
     n_pair: usize,
+    /// Rows that were run: less than tokens where pairs share their beginnings.
+    n_row: usize,
     flops: f64,
     seconds: f64,
 }
 
 impl Measured {
-    fn add(&mut self, model: &Model<CpuBackend>, batch: &[TokenPair], seconds: f64) {
+    fn add(&mut self, model: &Model<CpuBackend>, sum: StepSum, seconds: f64) {
         self.seconds += seconds;
-        self.n_pair += batch.len();
-        for pair in batch {
-            self.n_token += pair.n_token();
-            let n_target = pair.completion.len().min(pair.n_token() - 1);
-            self.flops += flops::training(model.spec(), pair.n_token(), n_target, PREFIX_LEN);
-        }
+        self.n_pair += sum.n_pair;
+        self.n_token += sum.n_token;
+        self.n_row += sum.work.n_row;
+        self.flops += flops::training(model.spec(), sum.work);
     }
 }
 
@@ -113,9 +150,7 @@ struct Step<'a> {
 
 impl<'a> Step<'a> {
     fn new(model: &'a Model<CpuBackend>) -> Result<Self> {
-        let mlp = Reparametrisation::Mlp { mid: MID, text_init: MlpTextInit::Exact };
-        let prefix = Prefix::new(model.spec(), PREFIX_LEN, mlp, Init::Random, 0, 0)?;
-        let method: Box<dyn Method<CpuBackend>> = Box::new(prefix);
+        let method: Box<dyn Method<CpuBackend>> = Box::new(prefix(model.spec())?);
         let adam = Adam::new(method.parameters().values().len(), AdamSettings::default());
         Ok(Self { model, method, adam })
     }
@@ -124,7 +159,7 @@ impl<'a> Step<'a> {
     fn check(&mut self, batch: &[TokenPair]) -> Result<()> {
         let pairs: Vec<&TokenPair> = batch.iter().collect();
         let attachments = self.method.attach(self.model);
-        let whole: usize = batch.iter().map(TokenPair::n_token).sum();
+        let whole = n_token(batch);
         let single = batch.iter().map(TokenPair::n_token).max().unwrap_or(1);
         let loss = |max_tokens: usize| -> Result<f64> {
             let wanted = GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None };
@@ -143,7 +178,7 @@ impl<'a> Step<'a> {
 
     fn run(&mut self, batch: &[TokenPair]) -> Result<StepSum> {
         let pairs: Vec<&TokenPair> = batch.iter().collect();
-        let max_tokens = batch.iter().map(TokenPair::n_token).sum();
+        let max_tokens = n_token(batch);
         let attachments = self.method.attach(self.model);
         let mut grads = attachments.zero_grad(self.model.backend());
         let wanted = GradientSum { grads: Some(&mut grads), label_smoothing: 0.0, prefix_dropout: &|_| None };

@@ -1,0 +1,111 @@
+//! What training will need of memory, counted before a weight is read.
+//!
+//! ```text
+//! what the process has now + weights + vectors as long as the parameters + the most rows of a step
+//! ```
+//!
+//! Rows are counted by running a step over a backend that only counts, so the plan cannot forget what the layers keep.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Result;
+use preface_backend::Counting;
+use preface_cpu::CpuBackend;
+use preface_model::{Model, ModelFiles};
+use preface_train::{GradientSum, TokenPair, accumulate};
+use preface_tune::Method;
+
+use crate::config::sections::Compute;
+use crate::engine;
+use crate::measure;
+use crate::ui;
+
+/// Bytes, by what needs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The process as it is: program, tokenizer, data.
+    pub program: usize,
+    /// The model's weights as they will be stored.
+    pub weights: usize,
+    /// What is trained, and what the optimizer keeps.
+    pub parameters: usize,
+    /// The most rows that are alive at once.
+    pub step: usize,
+}
+
+impl MemoryPlan {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.program + self.weights + self.parameters + self.step
+    }
+
+    /// Whether what is still to come fits into so many bytes.
+    pub fn fits(&self, available: usize) -> bool {
+        self.total() - self.program <= available
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "needs about {} (weights {}, step {}, parameters {}, program and data {})",
+            ui::bytes(self.total()),
+            ui::bytes(self.weights),
+            ui::bytes(self.step),
+            ui::bytes(self.parameters),
+            ui::bytes(self.program)
+        )
+    }
+}
+
+/// A model without numbers, and what was counted on it.
+pub struct Planner {
+    /// Shapes only.
+    pub model: Model<Counting>,
+    counting: Counting,
+}
+
+impl Planner {
+    /// For a model that will be loaded and trained like this.
+    ///
+    /// # Errors
+    /// Files or settings that could not be loaded either.
+    pub fn new(files: &ModelFiles, compute: &Compute, recompute: bool) -> Result<Self> {
+        let precision = engine::options(compute)?.precision;
+        let size_of = move |n_row, width, storage| CpuBackend::row_bytes(precision, n_row, width, storage);
+        let counting = Counting::new(Arc::new(size_of), precision.bytes());
+        let mut model = files.outline(counting.clone())?;
+        model.set_recompute(recompute);
+        Ok(Self { model, counting })
+    }
+
+    /// Counts a step over `pairs`.
+    ///
+    /// # Errors
+    /// Pairs that could not be run.
+    pub fn step(
+        &self,
+        method: &mut dyn Method<Counting>,
+        pairs: &[&TokenPair],
+        max_tokens_per_batch: usize,
+        wanted: GradientSum<'_, Counting>,
+    ) -> Result<()> {
+        let attachments = method.attach(&self.model);
+        let mut grads = attachments.zero_grad(&self.counting);
+        let wanted = GradientSum { grads: Some(&mut grads), ..wanted };
+        accumulate(&self.model, &attachments, method.segment(), pairs, max_tokens_per_batch, wanted)?;
+        Ok(())
+    }
+
+    /// What was counted, with `n_vector` vectors of `n_trained` numbers.
+    pub fn plan(&self, n_trained: usize, n_vector: usize) -> MemoryPlan {
+        MemoryPlan {
+            program: measure::resident_memory_bytes().unwrap_or(0) as usize,
+            weights: self.counting.weight_total(),
+            parameters: n_vector * n_trained * size_of::<f32>(),
+            step: self.counting.rows_peak(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a run will need of memory, and what to do where there is not enough.
+
+use anyhow::{Result, bail};
+use preface_backend::Dropout;
+use preface_train::{GradientSum, TokenPair, TrainSettings, evaluate_loss, largest_step};
+
+use super::Job;
+use crate::plan::{MemoryPlan, Planner};
+use crate::ui;
+
+/// Vectors as long as the parameters: themselves, their gradient, two moments, the best so far.
+const PARAMETER_VECTORS: usize = 5;
+
+impl Job {
+    /// Counts what the run will need.
+    ///
+    /// # Errors
+    /// What would also stop the run itself.
+    pub fn plan(&self) -> Result<MemoryPlan> {
+        self.plan_with(&self.settings, self.config.training.recompute)
+    }
+
+    fn plan_with(&self, settings: &TrainSettings, recompute: bool) -> Result<MemoryPlan> {
+        let planner = Planner::new(&self.source.files, &self.config.compute, recompute)?;
+        let mut method = self.method(&planner.model)?;
+        let n_trained = method.parameters().values().len();
+        let budget = settings.max_tokens_per_batch;
+        if !self.valid_pairs.is_empty() {
+            let attachments = method.attach(&planner.model);
+            evaluate_loss(&planner.model, &attachments, method.segment(), &self.valid_pairs, budget)?;
+        }
+        let pairs = largest_step(settings, &self.train_pairs)?;
+        let pairs: Vec<&TokenPair> = pairs.iter().map(|&pair| &self.train_pairs[pair]).collect();
+        let dropout = Dropout { probability: settings.prefix_dropout, stream: 0 };
+        let wanted = GradientSum {
+            grads: None,
+            label_smoothing: settings.label_smoothing_factor,
+            prefix_dropout: &|_| (dropout.probability > 0.0).then_some(dropout),
+        };
+        planner.step(&mut *method, &pairs, budget, wanted)?;
+        Ok(planner.plan(n_trained, PARAMETER_VECTORS))
+    }
+
+    /// Refuses a run that would not fit into `available` bytes, and says what would.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn check_memory(&self, plan: &MemoryPlan, available: usize) -> Result<()> {
+        if plan.fits(available) {
+            return Ok(());
+        }
+        let mut settings = self.settings.clone();
+        let longest = self.train_counts.longest.max(self.valid_counts.longest);
+        let (mut least, mut recompute) = (*plan, self.config.training.recompute);
+        let advice = loop {
+            if !recompute {
+                recompute = true;
+            } else if settings.max_tokens_per_batch > longest {
+                settings.max_tokens_per_batch = (settings.max_tokens_per_batch / 2).max(longest);
+            } else {
+                break "no setting makes it fit: the least".to_owned();
+            }
+            least = self.plan_with(&settings, recompute)?;
+            if least.fits(available) {
+                let budget = match settings.max_tokens_per_batch == self.settings.max_tokens_per_batch {
+                    true => String::new(),
+                    false => format!(" --max-tokens-per-batch {}", settings.max_tokens_per_batch),
+                };
+                break format!("it fits with --recompute{budget}, which");
+            }
+        };
+        bail!(
+            "training {plan}, but only {} are available beside what the program has already; {advice} needs about {}",
+            ui::bytes(available),
+            ui::bytes(least.total())
+        )
+    }
+}
