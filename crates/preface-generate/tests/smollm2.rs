@@ -44,7 +44,8 @@ fn smollm2_from_gguf_writes_and_scores_what_transformers_does() {
     for i in 0..2 {
         let ids = tokenizer.encode(&text(&format!("/texts/{i}/text")), Special::AsTokenizer).unwrap();
         assert_eq!(ids, golden.token_ids(&format!("/texts/{i}/ids")).unwrap());
-        let sequence = Sequence { tokens: &ids, first_target: 1, segment: None, prefix_dropout: None };
+        let sequence =
+            Sequence { tokens: &ids, first_target: 1, segment: None, prefix_dropout: None, masks: None };
         let batch = Batch::pack(model.backend(), model.spec(), &none, &[sequence], 0.0).unwrap();
         let sum_nll: f64 = model.loss(&batch, &none).iter().map(|&loss| f64::from(loss)).sum();
         let want = golden.number(&format!("/texts/{i}/sum_nll")).unwrap();

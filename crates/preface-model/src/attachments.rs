@@ -4,15 +4,91 @@
 //! which name it sees, ahead of the text. Its rows are laid out as in the artefact: row `i` holds, one after the
 //! other, K of layer 0, V of layer 0, K of layer 1, ... each `n_kv_head * head_dim` wide, K rows after rotary
 //! embedding. They are not copied per sequence, so a batch may mix sequences with different prefixes.
+//!
+//! Everything else acts on all sequences: low-rank deltas at a [`Site`], bottlenecks behind a block, rows of a soft prompt,
+//! and the model's own weights where they are trained. Gradients of these lie in one flat buffer, each from a place on that
+//! the method chose; what is not named here gets none, and the backward stops below the lowest thing that is.
 
-use preface_backend::{Backend, KeyStore, Place, Storage};
+use std::collections::BTreeMap;
 
-use crate::ModelSpec;
+use preface_backend::{Backend, KeyStore, Norm, Place, Storage};
 
-/// The prefixes of a batch.
+use crate::{ModelSpec, Part, Site, Stack};
+
+/// What a method attaches to the model.
 pub struct Attachments<B: Backend> {
     /// Prefixes, named by their index.
     pub segments: Vec<Segment<B>>,
+    /// Low-rank deltas of linear modules.
+    pub low_rank: BTreeMap<Site, LowRank<B>>,
+    /// Bottlenecks behind blocks.
+    pub bottlenecks: BTreeMap<(Stack, usize), Bottleneck<B>>,
+    /// Trained rows ahead of every text, in the place of embeddings.
+    pub soft_prompt: Option<SoftPrompt<B>>,
+    /// The model's own modules that are trained.
+    pub trained: BTreeMap<Site, ParameterGrad>,
+    /// Length of the flat gradient.
+    pub n_gradient: usize,
+    /// Probabilities of dropout on the model itself, for sequences that name a mask.
+    pub dropout: ModelDropout,
+}
+
+/// Where the gradients of a module's parameters begin in the flat gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterGrad {
+    /// Of the weight.
+    pub weight: usize,
+    /// Of the bias, if the module has one.
+    pub bias: Option<usize>,
+}
+
+/// A delta `x A^T B^T` of a linear module's output.
+pub struct LowRank<B: Backend> {
+    /// `A`: `[rank, n_in]`
+    pub down: B::Weight,
+    /// `B`, with the method's scale in it: `[n_out, rank]`
+    pub up: B::Weight,
+    /// Probability of dropout on its input, for sequences that name a mask.
+    pub dropout: f32,
+    /// Where the gradient of `down` begins.
+    pub down_grad: usize,
+    /// Where the gradient of `up` begins.
+    pub up_grad: usize,
+}
+
+/// `x + W_up relu(W_down norm(x) + b_down) + b_up` behind a block (Lin et al., 2020).
+pub struct Bottleneck<B: Backend> {
+    /// Always a layer norm.
+    pub norm: Norm<B>,
+    /// `[width, d_model]`
+    pub down: B::Weight,
+    /// `[width]`
+    pub down_bias: B::Vector,
+    /// `[d_model, width]`
+    pub up: B::Weight,
+    /// `[d_model]`
+    pub up_bias: B::Vector,
+    /// Where the gradients begin: norm, down, up.
+    pub grads: [ParameterGrad; 3],
+}
+
+/// Embeddings of no token, ahead of every text. They run through the model as tokens do, at the first positions.
+pub struct SoftPrompt<B: Backend> {
+    /// Number of rows.
+    pub len: usize,
+    /// `[len, d_model]`
+    pub rows: B::Rows,
+    /// Where their gradient begins.
+    pub grad: usize,
+}
+
+/// Probabilities of the model's own dropout, by what it falls on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ModelDropout {
+    /// The embedding's rows.
+    pub embedding: f32,
+    /// What a layer adds to the residual stream.
+    pub residual: f32,
 }
 
 /// One prefix.
@@ -27,17 +103,27 @@ pub struct Segment<B: Backend> {
 pub struct AttachmentsGrad<B: Backend> {
     /// One for each segment.
     pub segments: Vec<B::Rows>,
+    /// `[1, n_gradient]`: of everything else.
+    pub flat: B::Rows,
 }
 
 impl<B: Backend> Attachments<B> {
     /// Nothing attached: the bare model.
     pub fn none() -> Self {
-        Self { segments: Vec::new() }
+        Self {
+            segments: Vec::new(),
+            low_rank: BTreeMap::new(),
+            bottlenecks: BTreeMap::new(),
+            soft_prompt: None,
+            trained: BTreeMap::new(),
+            n_gradient: 0,
+            dropout: ModelDropout::default(),
+        }
     }
 
     /// One prefix of the given rows.
     pub fn prefix(backend: &B, rows: &[f32], spec: &ModelSpec) -> Self {
-        Self { segments: vec![Segment::new(backend, rows, spec)] }
+        Self { segments: vec![Segment::new(backend, rows, spec)], ..Self::none() }
     }
 
     /// A gradient of zeros.
@@ -48,7 +134,35 @@ impl<B: Backend> Attachments<B> {
             backend.zero(&mut rows);
             rows
         };
-        AttachmentsGrad { segments: self.segments.iter().map(zeros).collect() }
+        let mut flat = backend.rows(1, self.n_gradient, Storage::Exact);
+        backend.zero(&mut flat);
+        AttachmentsGrad { segments: self.segments.iter().map(zeros).collect(), flat }
+    }
+
+    /// Whether anything is dropped of sequences that name a mask.
+    pub fn has_dropout(&self) -> bool {
+        let ModelDropout { embedding, residual } = self.dropout;
+        let deltas = self.low_rank.values().map(|delta| delta.dropout);
+        deltas.chain([embedding, residual]).any(|probability| probability > 0.0)
+    }
+
+    /// Rows of the soft prompt.
+    pub(crate) fn soft_len(&self) -> usize {
+        self.soft_prompt.as_ref().map_or(0, |prompt| prompt.len)
+    }
+
+    /// Whether the gradient of a linear module's input, or of its parameters, needs the input itself.
+    pub(crate) fn wants_input(&self, site: Site) -> bool {
+        self.trained.contains_key(&site) || self.low_rank.contains_key(&site)
+    }
+
+    /// The lowest thing that is trained: the backward ends there. None if it is above all blocks, or nothing.
+    pub(crate) fn lowest(&self) -> Depth {
+        let blocks = self.low_rank.keys().chain(self.trained.keys()).map(|site| Depth::of(*site));
+        let bottlenecks = self.bottlenecks.keys().map(|&(_, layer)| Depth::block(layer, Step::Bottleneck));
+        let segments = self.segments.iter().map(|_| Depth::block(0, Step::Attention));
+        let soft = self.soft_prompt.iter().map(|_| Depth::INPUT);
+        blocks.chain(bottlenecks).chain(segments).chain(soft).min().unwrap_or(Depth::ABOVE)
     }
 }
 
@@ -57,6 +171,42 @@ impl<B: Backend> Segment<B> {
     pub fn new(backend: &B, rows: &[f32], spec: &ModelSpec) -> Self {
         let width = spec.prefix_row_width();
         Self { prefix_len: rows.len() / width, rows: backend.rows_from(rows, width, Storage::Exact) }
+    }
+}
+
+/// The steps of a block, in the order of the forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    Attention,
+    FeedForward,
+    Bottleneck,
+}
+
+/// How far something is from the model's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Depth(usize);
+
+impl Depth {
+    /// The embedding.
+    pub const INPUT: Self = Self(0);
+    /// Behind the last block.
+    pub const ABOVE: Self = Self(usize::MAX);
+
+    pub fn block(layer: usize, step: Step) -> Self {
+        Self(1 + 3 * layer + step as usize)
+    }
+
+    fn of(site: Site) -> Self {
+        match site {
+            Site::Embedding | Site::Positions => Self::INPUT,
+            Site::FinalNorm | Site::Head => Self::ABOVE,
+            Site::Block { layer, part, .. } => match part {
+                Part::AttentionNorm | Part::Qkv | Part::AttentionOutput => {
+                    Self::block(layer, Step::Attention)
+                }
+                Part::FeedForwardNorm | Part::Up | Part::Down => Self::block(layer, Step::FeedForward),
+            },
+        }
     }
 }
 

@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
-use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowTarget, TokenWeight};
+use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowMask, RowTarget, TokenWeight};
 
-use crate::layer::Selected;
+use crate::layer::{RowMasks, Selected};
+use crate::soft::{SoftRows, behind_soft_prompt};
 use crate::trie::{Input, Node, Trie};
 use crate::{Attachments, ModelError, ModelSpec};
 
@@ -25,12 +26,16 @@ pub struct Sequence<'a> {
     /// Dropout on the prefix rows as this sequence sees them. Its mask is the sequence's own, so such a sequence shares
     /// no rows with others.
     pub prefix_dropout: Option<Dropout>,
+    /// Names the masks of dropout inside the model ([`Dropout::stream`]); without it nothing is dropped. All sequences of a
+    /// batch name one or none does. Such a sequence shares no rows with others.
+    pub masks: Option<u64>,
 }
 
 impl<'a> Sequence<'a> {
     /// Tokens that have a row.
     fn input(&self) -> Input<'a> {
-        let group = self.prefix_dropout.is_none().then(|| self.segment.map_or(0, |segment| 1 + segment));
+        let is_shared = self.prefix_dropout.is_none() && self.masks.is_none();
+        let group = is_shared.then(|| self.segment.map_or(0, |segment| 1 + segment));
         Input { tokens: &self.tokens[..self.tokens.len().saturating_sub(1)], group }
     }
 
@@ -74,6 +79,8 @@ impl std::ops::AddAssign for Work {
 pub struct Batch<B: Backend> {
     pub(crate) n_row: usize,
     pub(crate) ids: B::Index,
+    pub(crate) soft: Option<SoftRows<B>>,
+    pub(crate) masks: Option<RowMasks<B>>,
     pub(crate) positions: B::Index,
     pub(crate) plan: B::Plan,
     /// The rows that have a target.
@@ -99,8 +106,22 @@ impl<B: Backend> Batch<B> {
             sequence.segment.map_or(0, |segment| attachments.segments[segment].prefix_len)
         };
         for (number, sequence) in sequences.iter().enumerate() {
-            check(spec, number, sequence, prefix_len(sequence))?;
+            check(spec, number, sequence, prefix_len(sequence) + attachments.soft_len())?;
         }
+        let longer: Vec<Vec<u32>> = sequences
+            .iter()
+            .map(|sequence| behind_soft_prompt(spec.vocab_size, attachments.soft_len(), sequence.tokens))
+            .collect();
+        let sequences: Vec<Sequence<'_>> = sequences
+            .iter()
+            .zip(&longer)
+            .map(|(sequence, tokens)| Sequence {
+                tokens,
+                first_target: sequence.first_target.max(1) + attachments.soft_len(),
+                ..sequence.clone()
+            })
+            .collect();
+        let sequences = sequences.as_slice();
         let trie = Trie::new(&inputs(sequences));
         let mut rows = Rows::default();
         for node in &trie.nodes {
@@ -117,9 +138,17 @@ impl<B: Backend> Batch<B> {
             n_key: (0..rows.ids.len()).map(keys).sum(),
             n_loss_key: target_rows.iter().map(|&row| keys(row as usize)).sum(),
         };
+        let soft = SoftRows::take(backend, spec.vocab_size, &mut rows.ids);
+        let masks = rows.masks.iter().copied().collect::<Option<Vec<RowMask>>>().map(|masks| RowMasks {
+            selected: backend.masks(&target_rows.iter().map(|&row| masks[row as usize]).collect::<Vec<_>>()),
+            n_row: masks.len(),
+            all: backend.masks(&masks),
+        });
         Ok(Self {
             n_row: rows.ids.len(),
             ids: backend.index(&rows.ids),
+            soft,
+            masks,
             positions: backend.index(&rows.positions),
             plan: backend.plan(&rows.plan),
             selected: Selected {
@@ -154,6 +183,7 @@ impl<B: Backend> Batch<B> {
 struct Rows {
     ids: Vec<u32>,
     positions: Vec<u32>,
+    masks: Vec<Option<RowMask>>,
     /// One run for each node.
     plan: AttentionPlan,
 }
@@ -163,6 +193,8 @@ impl Rows {
         let first_row = self.ids.len();
         self.ids.extend_from_slice(&sequence.tokens[node.range.clone()]);
         self.positions.extend(node.range.clone().map(|i| (prefix_len + i) as u32));
+        let mask = |row: usize| sequence.masks.map(|stream| RowMask { stream, row: row as u32 });
+        self.masks.extend(node.range.clone().map(mask));
         let (rows, first_position) = (first_row..self.ids.len(), prefix_len + node.range.start);
         let text = |rows, causal_from| KeyRun { store: 0, rows, causal_from, bias_from: None, dropout: None };
         let mut keys = vec![text(rows.clone(), Some(first_position))];

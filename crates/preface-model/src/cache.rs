@@ -13,6 +13,7 @@ use preface_backend::{AttentionPlan, Backend, KeyRun, QueryRun, Storage};
 
 use crate::batch::{check_length, check_tokens, segment_run};
 use crate::layer::{Context, Selected, Text};
+use crate::soft::{SoftRows, behind_soft_prompt};
 use crate::{Attachments, Model, ModelError};
 
 /// Rows of a page.
@@ -76,8 +77,11 @@ impl<'a, B: Backend> KvCache<'a, B> {
 
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, sequence: SequenceId, len: usize) {
+        let soft_len = self.attachments.soft_len();
         let cached = self.sequences[sequence.0].as_mut().expect("the sequence is live");
-        assert!(len <= cached.len, "truncate: {len} of {} tokens", cached.len);
+        // Without a token left, the soft prompt goes too: it runs again with the next first tokens.
+        let len = if len == 0 { 0 } else { len + soft_len };
+        assert!(len <= cached.len, "truncate: {len} of {} rows", cached.len);
         cached.len = len;
         for page in cached.pages.drain(len.div_ceil(PAGE_ROWS)..) {
             self.pages.release(page);
@@ -92,7 +96,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
 
     /// Tokens that the sequence holds.
     pub fn len(&self, sequence: SequenceId) -> usize {
-        self.cached(sequence).len
+        self.cached(sequence).len.saturating_sub(self.attachments.soft_len())
     }
 
     /// Whether the sequence holds no token.
@@ -144,17 +148,23 @@ impl<'a, B: Backend> KvCache<'a, B> {
             assert!(!feed.tokens.is_empty(), "extend: a feed without tokens");
             let cached = self.cached(feed.sequence);
             check_tokens(&self.model.spec, number, feed.tokens)?;
-            check_length(&self.model.spec, number, cached.len + feed.tokens.len(), cached.prefix_len)?;
+            let soft_len = if cached.len == 0 { self.attachments.soft_len() } else { 0 };
+            let n_row = cached.len + soft_len + feed.tokens.len();
+            check_length(&self.model.spec, number, n_row, cached.prefix_len)?;
         }
         let (mut ids, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         let (mut plan, mut last_plan) = (AttentionPlan::default(), AttentionPlan::default());
         let mut last_rows: Vec<u32> = Vec::new();
+        let vocab_size = self.model.spec.vocab_size;
         for feed in feeds {
-            self.reserve(feed.sequence, feed.tokens.len());
+            // The soft prompt runs with the first tokens of a sequence.
+            let soft_len = if self.cached(feed.sequence).len == 0 { self.attachments.soft_len() } else { 0 };
+            let tokens = behind_soft_prompt(vocab_size, soft_len, feed.tokens);
+            self.reserve(feed.sequence, tokens.len());
             let cached = self.sequences[feed.sequence.0].as_mut().expect("checked above");
             let (first, first_row) = (cached.len, ids.len());
-            cached.len += feed.tokens.len();
-            ids.extend_from_slice(feed.tokens);
+            cached.len += tokens.len();
+            ids.extend(tokens);
             positions.extend((first..cached.len).map(|i| (cached.prefix_len + i) as u32));
             slots.extend(cached.slots(first..cached.len));
             let keys = cached.key_runs(first);
@@ -188,8 +198,10 @@ impl<'a, B: Backend> KvCache<'a, B> {
             plan: &backend.plan(&plan),
             selected: Some(&selected),
             attachments: self.attachments,
+            masks: None,
         };
-        let mut x = model.embed_tokens(&backend.index(&ids), &positions, ids.len());
+        let soft = SoftRows::take(backend, model.spec.vocab_size, &mut ids);
+        let mut x = model.embed_tokens(&context, &backend.index(&ids), soft.as_ref(), ids.len());
         for (layer, (block, rows)) in model.blocks.iter().zip(&mut self.layers).enumerate() {
             x = block.forward(&context, layer, &x, Text::Cache { rows, slots: &slots });
         }

@@ -15,12 +15,18 @@ mod fingerprint;
 mod layer;
 mod load;
 mod model;
+mod names;
+mod parameters;
+mod site;
+mod soft;
 mod spec;
 pub mod tokenizer;
 mod trie;
 pub mod weights;
 
-pub use attachments::{Attachments, AttachmentsGrad, Segment};
+pub use attachments::{
+    Attachments, AttachmentsGrad, Bottleneck, LowRank, ModelDropout, ParameterGrad, Segment, SoftPrompt,
+};
 pub use batch::{Batch, Sequence, Work, packed_rows};
 pub use builtin::SCHEME as BUILTIN_SCHEME;
 pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
@@ -28,4 +34,7 @@ pub use error::ModelError;
 pub use fingerprint::{Fingerprint, Match, Probe, SAME_MODEL_COSINE, Shapes};
 pub use load::{LoadError, ModelFiles};
 pub use model::Model;
+pub use names::NamedPart;
+pub use parameters::ParameterShape;
+pub use site::{Part, Site, Stack};
 pub use spec::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};

@@ -13,7 +13,7 @@ use crate::family::{self, Config, Names, Naming};
 use crate::layer::{AttentionLayer, Block, FeedForward, Linear, rotary_table};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
-use crate::{Model, ModelSpec, Positions, builtin};
+use crate::{Model, ModelSpec, Part, Positions, Site, builtin};
 
 /// What can be wrong with a model's files.
 #[derive(Debug, Error)]
@@ -274,14 +274,32 @@ impl<B: Backend> Loader<'_, B> {
         Ok(Block {
             attention: AttentionLayer {
                 norm: self.norm(&names.attention_norm)?,
-                qkv: self.linear(&names.qkv, &qkv_rows, spec.d_model, self.names.interleaved_rotary)?,
-                output: self.linear(&[names.attention_output], &[spec.d_model], query_width, false)?,
+                qkv: self.linear(
+                    Site::decoder(n, Part::Qkv),
+                    &names.qkv,
+                    &qkv_rows,
+                    spec.d_model,
+                    self.names.interleaved_rotary,
+                )?,
+                output: self.linear(
+                    Site::decoder(n, Part::AttentionOutput),
+                    &[names.attention_output],
+                    &[spec.d_model],
+                    query_width,
+                    false,
+                )?,
             },
             feed_forward: FeedForward {
                 norm: self.norm(&names.feed_forward_norm)?,
-                up: self.linear(&names.up, &up_rows, spec.d_model, false)?,
+                up: self.linear(Site::decoder(n, Part::Up), &names.up, &up_rows, spec.d_model, false)?,
                 activation: spec.activation,
-                down: self.linear(&[names.down], &[spec.d_model], spec.d_ff, false)?,
+                down: self.linear(
+                    Site::decoder(n, Part::Down),
+                    &[names.down],
+                    &[spec.d_model],
+                    spec.d_ff,
+                    false,
+                )?,
                 d_ff: spec.d_ff,
             },
         })
@@ -291,6 +309,7 @@ impl<B: Backend> Loader<'_, B> {
     /// side by side and are put half a head apart.
     fn linear(
         &self,
+        site: Site,
         names: &[String],
         n_rows: &[usize],
         n_column: usize,
@@ -313,7 +332,7 @@ impl<B: Backend> Loader<'_, B> {
             let zeros = biases.into_iter().zip(n_rows).map(|(b, &n)| b.unwrap_or_else(|| vec![0.0; n]));
             self.backend.vector(&zeros.flatten().collect::<Vec<f32>>())
         });
-        Ok(Linear { weight: self.backend.weight(parts), bias })
+        Ok(Linear { site, weight: self.backend.weight(parts), bias })
     }
 
     fn norm(&self, name: &str) -> Result<Norm<B>, LoadError> {

@@ -2,8 +2,10 @@
 
 use preface_backend::{Backend, Direction, Epilogue, Head, Norm, Storage, Term};
 
+use crate::attachments::{Depth, Step};
 use crate::layer::{Block, Context, Kept, Selected, Text};
-use crate::{Attachments, AttachmentsGrad, Batch, ModelSpec};
+use crate::soft::SoftRows;
+use crate::{Attachments, AttachmentsGrad, Batch, ModelSpec, Site};
 
 /// Weights on a backend.
 pub struct Model<B: Backend> {
@@ -69,7 +71,7 @@ impl<B: Backend> Model<B> {
     ) -> Vec<f32> {
         let backend = &self.backend;
         let context = self.context(batch, attachments, Some(&batch.selected));
-        let (mut x, mut kept) = (self.embed(batch), Vec::new());
+        let (mut x, mut kept) = (self.embed(&context, batch), Vec::new());
         for (layer, block) in self.blocks.iter().enumerate() {
             let (next, block_kept) = Kept::forward(block, &context, layer, x, self.recompute);
             x = next;
@@ -85,12 +87,53 @@ impl<B: Backend> Model<B> {
         let mut d_x = backend.rows(n_loss, d_model, Storage::Exact);
         backend.zero(&mut d_x);
         backend.norm_backward(&self.final_norm, &x, &d_normed, &mut d_x);
+        context.norm_parameters_backward(&self.final_norm, Site::FinalNorm, &x, &d_normed, grads);
         drop(x);
+        let head_site = if self.own_head.is_some() { Site::Head } else { Site::Embedding };
+        if let Some(place) = attachments.trained.get(&head_site) {
+            backend.head_grad(&self.head(), &normed, &batch.targets, place.weight, &mut grads.flat);
+        }
+        let lowest = attachments.lowest();
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let kept = kept.pop().expect("one entry for each block");
-            kept.backward(block, &context, layer, &mut d_x, grads, layer == 0);
+            if lowest <= Depth::block(layer, Step::Bottleneck) {
+                kept.backward(block, &context, layer, &mut d_x, grads, lowest);
+            }
+        }
+        if lowest == Depth::INPUT {
+            self.embed_backward(&context, batch, d_x, grads);
         }
         backend.read(&loss)
+    }
+
+    /// Gradients of the tables and of a soft prompt, where they are trained.
+    fn embed_backward(
+        &self,
+        context: &Context<'_, B>,
+        batch: &Batch<B>,
+        d_x: B::Rows,
+        grads: &mut AttachmentsGrad<B>,
+    ) {
+        let (backend, attachments) = (&self.backend, context.attachments);
+        let d_x = self.dropped(context, &d_x).unwrap_or(d_x);
+        for (site, ids) in [(Site::Embedding, &batch.ids), (Site::Positions, &batch.positions)] {
+            if let Some(place) = attachments.trained.get(&site) {
+                backend.embed_grad(ids, 1.0, &d_x, place.weight, &mut grads.flat);
+            }
+        }
+        if let (Some(soft), Some(prompt)) = (&batch.soft, &attachments.soft_prompt) {
+            soft.backward(backend, prompt, &d_x, &mut grads.flat);
+        }
+    }
+
+    /// Rows of the embedding under its dropout, or their gradient; none where nothing is dropped.
+    fn dropped(&self, context: &Context<'_, B>, x: &B::Rows) -> Option<B::Rows> {
+        let probability = context.attachments.dropout.embedding;
+        let masks = context.masks.filter(|_| probability > 0.0)?;
+        let (n_row, d_model) = self.backend.shape(x);
+        let mut out = self.backend.rows(n_row, d_model, Storage::Exact);
+        self.backend.dropout(masks.of(n_row), probability, Site::Embedding.number(), x, &mut out);
+        Some(out)
     }
 
     /// Logits `[n_row, vocab_size]` of every row of the batch, row-major. For tests and inspection: it stores them
@@ -114,23 +157,34 @@ impl<B: Backend> Model<B> {
         Head { weight: self.own_head.as_ref().unwrap_or(&self.embedding), bias: None, scale: 1.0 }
     }
 
-    /// Token embeddings, with learned positions where the model has them.
-    pub(crate) fn embed_tokens(&self, ids: &B::Index, positions: &B::Index, n_row: usize) -> B::Rows {
+    /// Token embeddings and rows of the soft prompt, with learned positions where the model has them.
+    pub(crate) fn embed_tokens(
+        &self,
+        context: &Context<'_, B>,
+        ids: &B::Index,
+        soft: Option<&SoftRows<B>>,
+        n_row: usize,
+    ) -> B::Rows {
         let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
         self.backend.embed(&self.embedding, ids, 1.0, &mut x);
-        if let Some(table) = &self.position_embedding {
-            self.backend.embed_add(table, positions, &mut x);
+        if let (Some(soft), Some(prompt)) = (soft, &context.attachments.soft_prompt) {
+            soft.embed(&self.backend, prompt, &mut x);
         }
-        x
+        if let Some(table) = &self.position_embedding {
+            self.backend.embed_add(table, context.positions, &mut x);
+        }
+        self.dropped(context, &x).unwrap_or(x)
     }
 
-    fn embed(&self, batch: &Batch<B>) -> B::Rows {
-        self.embed_tokens(&batch.ids, &batch.positions, batch.n_row)
+    fn embed(&self, context: &Context<'_, B>, batch: &Batch<B>) -> B::Rows {
+        self.embed_tokens(context, &batch.ids, batch.soft.as_ref(), batch.n_row)
     }
 
     fn run(&self, context: &Context<'_, B>, batch: &Batch<B>) -> B::Rows {
         let blocks = self.blocks.iter().enumerate();
-        blocks.fold(self.embed(batch), |x, (layer, block)| block.forward(context, layer, &x, Text::Own))
+        blocks.fold(self.embed(context, batch), |x, (layer, block)| {
+            block.forward(context, layer, &x, Text::Own)
+        })
     }
 
     fn normed(&self, x: &B::Rows) -> B::Rows {
@@ -154,6 +208,7 @@ impl<B: Backend> Model<B> {
             plan: &batch.plan,
             selected,
             attachments,
+            masks: batch.masks.as_ref(),
         }
     }
 }

@@ -37,6 +37,7 @@ fn pack(
             first_target: pair.prompt.len(),
             segment: (!attachments.segments.is_empty()).then_some(0),
             prefix_dropout: None,
+            masks: None,
         })
         .collect();
     Batch::pack(&Reference, model.spec(), attachments, &sequences, label_smoothing).unwrap()

@@ -21,7 +21,7 @@ fn rows(model: &Model<Reference>, prefix_len: usize, seed: f32) -> Vec<f32> {
 }
 
 fn sequence(tokens: &[u32], first_target: usize, segment: Option<usize>) -> Sequence<'_> {
-    Sequence { tokens, first_target, segment, prefix_dropout: None }
+    Sequence { tokens, first_target, segment, prefix_dropout: None, masks: None }
 }
 
 /// The summed loss of every target, and the gradient of every segment.
@@ -60,6 +60,7 @@ fn a_sequence_in_a_batch_equals_the_sequence_alone_even_among_other_prefixes() {
                 Segment::new(&Reference, &rows(&model, 5, 0.1), model.spec()),
                 Segment::new(&Reference, &rows(&model, 2, 0.9), model.spec()),
             ],
+            ..Attachments::none()
         };
         let texts: [&[u32]; 4] = [&[5, 6, 7, 8, 9], &[10, 11], &[12, 13, 14, 15, 16, 17, 18], &[5, 6, 7]];
         let sequences = [
@@ -98,8 +99,7 @@ proptest! {
         for name in ["tiny_llama", "tiny_gpt2"] {
             let model = model(name);
             let attachments = Attachments {
-                segments: [5, 2].map(|len| Segment::new(&Reference, &rows(&model, len, 0.1), model.spec())).into(),
-            };
+                segments: [5, 2].map(|len| Segment::new(&Reference, &rows(&model, len, 0.1), model.spec())).into(), ..Attachments::none() };
             let sequences: Vec<Sequence<'_>> = texts.iter().enumerate().map(|(i, tokens)| {
                 let first_target = first_targets[i % 9] % tokens.len();
                 sequence(tokens, first_target, segments[i % 3])
@@ -158,6 +158,7 @@ fn shared_beginnings_are_packed_once_but_not_under_dropout_or_another_prefix() {
     let model = model("tiny_llama");
     let attachments = Attachments {
         segments: [1, 1].map(|len| Segment::new(&Reference, &rows(&model, len, 0.1), model.spec())).into(),
+        ..Attachments::none()
     };
     let prompt: Vec<u32> = (20..40).collect();
     let texts = [3, 4, 4].map(|n| [prompt.as_slice(), &[n, n + 1]].concat());

@@ -56,7 +56,8 @@ pub fn evaluate_loss<B: Backend>(
     max_tokens_per_batch: usize,
 ) -> Result<EvalLoss, TrainError> {
     let pairs: Vec<&TokenPair> = pairs.iter().collect();
-    let wanted = GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None };
+    let wanted =
+        GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None, masks: &|_| None };
     let sum = accumulate(model, attachments, segment, &pairs, max_tokens_per_batch, wanted)?;
     Ok(EvalLoss { sum_nll: sum.loss, n_token: sum.n_target })
 }

@@ -60,6 +60,8 @@ pub struct GradientSum<'a, B: Backend> {
     pub label_smoothing: f32,
     /// Dropout on the prefix as pair number `i` of the call sees it.
     pub prefix_dropout: &'a dyn Fn(usize) -> Option<Dropout>,
+    /// The masks of dropout inside the model for pair number `i` of the call ([`Sequence::masks`]).
+    pub masks: &'a dyn Fn(usize) -> Option<u64>,
 }
 
 /// Runs `pairs` behind prefix number `segment` in micro-batches of at most `max_tokens_per_batch` rows.
@@ -74,11 +76,11 @@ pub fn accumulate<B: Backend>(
     max_tokens_per_batch: usize,
     wanted: GradientSum<'_, B>,
 ) -> Result<StepSum, TrainError> {
-    let GradientSum { mut grads, label_smoothing, prefix_dropout } = wanted;
+    let GradientSum { mut grads, label_smoothing, prefix_dropout, masks } = wanted;
     let n_token = pairs.iter().map(|pair| pair.n_token()).sum();
     let mut sum = StepSum { n_pair: pairs.len(), n_token, ..StepSum::default() };
     let tokens = tokens(pairs);
-    let sequences = sequences(pairs, &tokens, segment, prefix_dropout);
+    let sequences = sequences(pairs, &tokens, segment, prefix_dropout, masks);
     let rows = |range| packed_rows(&sequences[range]);
     for range in micro_batches(pairs.len(), max_tokens_per_batch, rows)? {
         let sequences = &sequences[range];
@@ -104,12 +106,14 @@ fn sequences<'a>(
     tokens: &'a [Vec<u32>],
     segment: Option<usize>,
     prefix_dropout: &dyn Fn(usize) -> Option<Dropout>,
+    masks: &dyn Fn(usize) -> Option<u64>,
 ) -> Vec<Sequence<'a>> {
     let sequence = |(i, (tokens, pair)): (usize, (&'a Vec<u32>, &&TokenPair))| Sequence {
         tokens,
         first_target: pair.prompt.len(),
         segment,
         prefix_dropout: prefix_dropout(i),
+        masks: masks(i),
     };
     tokens.iter().zip(pairs).enumerate().map(sequence).collect()
 }
@@ -128,8 +132,13 @@ pub fn largest_step(settings: &TrainSettings, train: &[TokenPair]) -> Result<Vec
         let tokens = tokens(&pairs);
         // Under dropout on the prefix nothing is shared.
         let dropout = Dropout { probability: settings.prefix_dropout, stream: 0 };
-        let sequences =
-            sequences(&pairs, &tokens, None, &|_| (settings.prefix_dropout > 0.0).then_some(dropout));
+        let sequences = sequences(
+            &pairs,
+            &tokens,
+            None,
+            &|_| (settings.prefix_dropout > 0.0).then_some(dropout),
+            &|_| None,
+        );
         let rows = |range| packed_rows(&sequences[range]);
         let batches = micro_batches(pairs.len(), settings.max_tokens_per_batch, rows)?;
         let most = batches.into_iter().map(rows).max().unwrap_or(0);

@@ -66,7 +66,7 @@ pub struct Outcome {
 
 /// A run: model, method, data and where it stands.
 pub struct Trainer<'a, B: Backend> {
-    model: &'a Model<B>,
+    model: &'a mut Model<B>,
     method: Box<dyn Method<B>>,
     settings: TrainSettings,
     train: Vec<TokenPair>,
@@ -91,7 +91,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// # Errors
     /// No data, or a step without pairs.
     pub fn new(
-        model: &'a Model<B>,
+        model: &'a mut Model<B>,
         method: Box<dyn Method<B>>,
         settings: TrainSettings,
         train: Vec<TokenPair>,
@@ -242,15 +242,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
             (probability > 0.0)
                 .then(|| Dropout { probability, stream: Dropout::stream([seed, step, i as u64]) })
         };
+        // Other masks than those of the prefix, whatever the step and the pair.
+        let has_dropout = attachments.has_dropout();
+        let masks = |i: usize| has_dropout.then(|| Dropout::stream([!seed, step, i as u64]));
         let wanted = GradientSum {
             grads: Some(&mut grads),
             label_smoothing: settings.label_smoothing_factor,
             prefix_dropout: &prefix_dropout,
+            masks: &masks,
         };
         let budget = settings.max_tokens_per_batch;
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, budget, wanted)?;
         let weight = sum.weight(settings.loss_norm);
-        let mut gradient = self.method.gradient(self.model, &grads);
+        let mut gradient = self.method.gradient(self.model, grads);
 
         let learning_rate = settings.learning_rate
             * settings.lr_scheduler_type.factor(self.step, settings.warmup_steps, settings.max_steps);
@@ -262,7 +266,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             }
         }
         let scale = (clip(grad_norm, settings.max_grad_norm) / weight) as f32;
-        for g in &mut gradient {
+        for g in gradient.iter_mut() {
             *g *= scale;
         }
         self.adam.step(learning_rate as f32, self.method.parameters_mut().values_mut(), &gradient);

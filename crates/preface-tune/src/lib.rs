@@ -10,4 +10,7 @@ mod matmul;
 pub mod method;
 
 pub use adam::{Adam, AdamSettings};
-pub use method::{Method, Parameters, Prefix, PrefixError, PrefixRows, Reparametrisation, Trained};
+pub use method::{
+    Adapter, AdapterError, FineTune, FineTuneError, Gradient, Lora, LoraError, LoraSettings, Method,
+    Parameters, Prefix, PrefixError, PrefixRows, PromptTuning, Reparametrisation, Trained, Tuned,
+};

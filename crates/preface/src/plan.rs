@@ -86,13 +86,13 @@ impl Planner {
     /// # Errors
     /// Pairs that could not be run.
     pub fn step(
-        &self,
+        &mut self,
         method: &mut dyn Method<Counting>,
         pairs: &[&TokenPair],
         max_tokens_per_batch: usize,
         wanted: GradientSum<'_, Counting>,
     ) -> Result<()> {
-        let attachments = method.attach(&self.model);
+        let attachments = method.attach(&mut self.model);
         let mut grads = attachments.zero_grad(&self.counting);
         let wanted = GradientSum { grads: Some(&mut grads), ..wanted };
         accumulate(&self.model, &attachments, method.segment(), pairs, max_tokens_per_batch, wanted)?;

@@ -5,9 +5,9 @@
 
 use preface_backend::{AttentionCall, Backend, Epilogue, HeadSpan, KeyStore, Norm, Place, Rotation, Storage};
 
-use super::Linear;
+use super::{Linear, RowMasks};
 use crate::attachments::layer_store;
-use crate::{Attachments, AttachmentsGrad, ModelSpec};
+use crate::{Attachments, AttachmentsGrad, ModelSpec, Part};
 
 /// Norm, products and their order.
 pub(crate) struct AttentionLayer<B: Backend> {
@@ -27,6 +27,8 @@ pub(crate) struct Context<'a, B: Backend> {
     /// Rows that the last layer gives; all if absent.
     pub selected: Option<&'a Selected<B>>,
     pub attachments: &'a Attachments<B>,
+    /// Dropout masks of the rows; none where nothing is dropped.
+    pub masks: Option<&'a RowMasks<B>>,
 }
 
 /// The rows of a pass that are wanted of the last layer. Of the others it computes nothing but keys and values.
@@ -68,6 +70,8 @@ pub(crate) struct AttentionKept<B: Backend> {
     /// The selected rows of `qkv`, where only some are wanted.
     picked: Option<B::Rows>,
     log_sum_exp: B::Rows,
+    /// What the heads give, where something is trained that takes it in.
+    attended: Option<B::Rows>,
 }
 
 impl<B: Backend> AttentionLayer<B> {
@@ -83,8 +87,9 @@ impl<B: Backend> AttentionLayer<B> {
         let (n_query, _) = context.backend.shape(picked.as_ref().unwrap_or(&qkv));
         let mut log_sum_exp = context.backend.rows(n_query, context.spec.n_head, Storage::Exact);
         let operands = Operands::new(context, layer, &qkv, picked.as_ref(), None);
-        let out = self.attend(context, layer, &x, &operands, Some(&mut log_sum_exp));
-        (out, AttentionKept { x: context.backend.compact(x), qkv, picked, log_sum_exp })
+        let (out, attended) = self.attend(context, layer, &x, &operands, Some(&mut log_sum_exp));
+        let attended = context.attachments.wants_input(self.output.site).then_some(attended);
+        (out, AttentionKept { x: context.backend.compact(x), qkv, picked, log_sum_exp, attended })
     }
 
     /// The same without a backward in view.
@@ -100,11 +105,12 @@ impl<B: Backend> AttentionLayer<B> {
             }
         };
         let operands = Operands::new(context, layer, &qkv, picked.as_ref(), cache);
-        self.attend(context, layer, x, &operands, None)
+        self.attend(context, layer, x, &operands, None).0
     }
 
     /// Turns the gradient of the layer's output (which is also that of its residual) into that of its input, and adds
-    /// to `grads` what reaches the prefixes. With `stop` nothing below is wanted and `d_x` stays.
+    /// to `grads` what reaches the prefixes and what else is trained in it. Unless `below` is wanted, `d_x` means nothing
+    /// afterwards.
     pub fn backward(
         &self,
         context: &Context<'_, B>,
@@ -112,13 +118,20 @@ impl<B: Backend> AttentionLayer<B> {
         kept: &AttentionKept<B>,
         d_x: &mut B::Rows,
         grads: &mut AttachmentsGrad<B>,
-        stop: bool,
+        below: bool,
     ) {
         let Context { backend, spec, .. } = context;
         let (n_row, n_query) = (backend.shape(&kept.qkv).0, backend.shape(d_x).0);
+        let norm_site = self.qkv.site.sibling(Part::AttentionNorm);
+        let norm_trained = context.attachments.trained.contains_key(&norm_site);
+        // Without any of these, only the prefixes ask for a gradient.
+        let stop = !below && !norm_trained && !context.attachments.wants_input(self.qkv.site);
         let shape = spec.attention();
         let mut d_attended = backend.rows(n_query, shape.query_width(), Storage::Exact);
-        backend.linear(&self.output.back(d_x), Epilogue::Store, &mut d_attended);
+        let dropped = context.from_residual(&self.output, d_x);
+        let d_branch = dropped.as_ref().unwrap_or(d_x);
+        let attended = kept.attended.as_ref();
+        self.output.backward(context, attended, d_branch, Epilogue::Store, &mut d_attended, grads);
 
         let operands = Operands::new(context, layer, &kept.qkv, kept.picked.as_ref(), None);
         let qkv_width = shape.query_width() + 2 * shape.kv_width();
@@ -149,19 +162,26 @@ impl<B: Backend> AttentionLayer<B> {
             *d_x = d_all;
         }
         self.rotate(context, Rotation::Backward, &mut d_qkv);
+        let normed = context.normed_input(&self.norm, &self.qkv, &kept.x);
+        if !below && !norm_trained {
+            self.qkv.parameters_backward(context, normed.as_ref(), &d_qkv, grads);
+            return;
+        }
         let mut d_normed = backend.rows(n_row, spec.d_model, Storage::Exact);
-        backend.linear(&self.qkv.back(&d_qkv), Epilogue::Store, &mut d_normed);
-        backend.norm_backward(&self.norm, &kept.x, &d_normed, d_x);
+        self.qkv.backward(context, normed.as_ref(), &d_qkv, Epilogue::Store, &mut d_normed, grads);
+        context.norm_parameters_backward(&self.norm, norm_site, &kept.x, &d_normed, grads);
+        if below {
+            backend.norm_backward(&self.norm, &kept.x, &d_normed, d_x);
+        }
     }
 
     fn project(&self, context: &Context<'_, B>, x: &B::Rows) -> B::Rows {
         let Context { backend, spec, .. } = context;
         let (n_row, _) = backend.shape(x);
         let shape = spec.attention();
-        let mut normed = backend.rows(n_row, spec.d_model, Storage::Compact);
-        backend.norm(&self.norm, x, &mut normed);
+        let normed = context.normed(&self.norm, x);
         let mut qkv = backend.rows(n_row, shape.query_width() + 2 * shape.kv_width(), Storage::Compact);
-        backend.linear(&self.qkv.term(&normed), self.qkv.plain(), &mut qkv);
+        self.qkv.forward(context, &normed, self.qkv.plain(), &mut qkv);
         self.rotate(context, Rotation::Forward, &mut qkv);
         qkv
     }
@@ -175,6 +195,7 @@ impl<B: Backend> AttentionLayer<B> {
         context.backend.rotary(table, context.positions, heads, rotation, qkv);
     }
 
+    /// The sum, and what the heads give.
     fn attend(
         &self,
         context: &Context<'_, B>,
@@ -182,17 +203,14 @@ impl<B: Backend> AttentionLayer<B> {
         x: &B::Rows,
         operands: &Operands<'_, B>,
         log_sum_exp: Option<&mut B::Rows>,
-    ) -> B::Rows {
+    ) -> (B::Rows, B::Rows) {
         let Context { backend, spec, .. } = context;
         let picked = context.selected(layer).map(|selected| context.pick(selected, x, Storage::Exact));
         let residual = picked.as_ref().unwrap_or(x);
         let (n_query, _) = backend.shape(residual);
         let mut attended = backend.rows(n_query, spec.attention().query_width(), Storage::Compact);
         backend.attention(&operands.call(context, layer), &mut attended, log_sum_exp);
-        let mut out = backend.rows(n_query, spec.d_model, Storage::Exact);
-        let epilogue = Epilogue::Residual { residual, bias: self.output.bias.as_ref() };
-        backend.linear(&self.output.term(&attended), epilogue, &mut out);
-        out
+        (context.add_to_residual(&self.output, &attended, residual), attended)
     }
 }
 

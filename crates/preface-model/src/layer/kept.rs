@@ -6,6 +6,7 @@ use preface_backend::Backend;
 use super::attention::{Context, Text};
 use super::block::{Block, BlockKept};
 use crate::AttachmentsGrad;
+use crate::attachments::Depth;
 
 /// See the module.
 pub(crate) enum Kept<B: Backend> {
@@ -38,12 +39,12 @@ impl<B: Backend> Kept<B> {
         layer: usize,
         d_x: &mut B::Rows,
         grads: &mut AttachmentsGrad<B>,
-        stop: bool,
+        lowest: Depth,
     ) {
         let kept = match self {
             Self::Whole(kept) => kept,
             Self::Input(x) => block.forward_keep(context, layer, x).1,
         };
-        block.backward(context, layer, &kept, d_x, grads, stop);
+        block.backward(context, layer, &kept, d_x, grads, lowest);
     }
 }

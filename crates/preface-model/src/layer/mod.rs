@@ -2,9 +2,12 @@
 
 mod attention;
 mod block;
+mod bottleneck;
 mod feed_forward;
 mod kept;
 mod linear;
+mod norm;
+mod residual;
 mod rotary;
 
 pub(crate) use attention::{AttentionLayer, Context, Selected, Text};
@@ -12,4 +15,5 @@ pub(crate) use block::Block;
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use kept::Kept;
 pub(crate) use linear::Linear;
+pub(crate) use residual::RowMasks;
 pub(crate) use rotary::rotary_table;

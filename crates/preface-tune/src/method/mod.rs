@@ -4,16 +4,27 @@
 //! that the model knows of it; from their gradient it makes the gradient of its vector. The optimizer, the checkpoint
 //! and (later) a sum over machines see nothing but that vector.
 
+mod adapter;
+mod fine_tune;
+mod gradient;
+mod lora;
 pub(crate) mod mlp;
 mod parameters;
 mod prefix;
+mod prompt_tuning;
+mod reparametrised;
 
 use preface_backend::Backend;
 use preface_model::{Attachments, AttachmentsGrad, Model};
 
+pub use adapter::{Adapter, AdapterError};
+pub use fine_tune::{FineTune, FineTuneError, Tuned};
+pub use gradient::Gradient;
+pub use lora::{Lora, LoraError, LoraSettings};
 pub use mlp::MlpShape;
 pub use parameters::{ParameterRange, Parameters};
 pub use prefix::{Prefix, PrefixError, PrefixRows, Reparametrisation};
+pub use prompt_tuning::PromptTuning;
 
 /// A method under training, over models on backend `B`.
 pub trait Method<B: Backend>: Send {
@@ -38,11 +49,14 @@ pub trait Method<B: Backend>: Send {
     /// The segment that training sequences stand behind.
     fn segment(&self) -> Option<usize>;
 
-    /// What the current parameters attach to the model.
-    fn attach(&mut self, model: &Model<B>) -> Attachments<B>;
+    /// Rows ahead of every text, for its positions.
+    fn prefix_len(&self) -> usize;
+
+    /// What the current parameters attach to the model. Where the model's own weights are trained, they are put into it.
+    fn attach(&mut self, model: &mut Model<B>) -> Attachments<B>;
 
     /// The gradient of the parameters, in their order, from that of what the last [`Method::attach`] gave.
-    fn gradient(&self, model: &Model<B>, grads: &AttachmentsGrad<B>) -> Vec<f32>;
+    fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B>;
 
     /// What is kept after training.
     fn trained(&self) -> Trained;
@@ -53,4 +67,12 @@ pub trait Method<B: Backend>: Send {
 pub enum Trained {
     /// Key/value rows.
     Prefix(PrefixRows),
+    /// Rows in the place of embeddings.
+    PromptTuning(PromptTuning),
+    /// Low-rank deltas.
+    Lora(Lora),
+    /// Bottlenecks.
+    Adapter(Adapter),
+    /// Weights of the model itself.
+    Weights(FineTune),
 }

@@ -32,6 +32,11 @@ impl Parameters {
         self.values.extend(values);
     }
 
+    /// Makes room for `n` values, so that a long vector grows without a second copy of itself.
+    pub fn reserve(&mut self, n: usize) {
+        self.values.reserve_exact(n);
+    }
+
     /// The parts, in order.
     pub fn ranges(&self) -> &[ParameterRange] {
         &self.ranges

@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use super::mlp::{self, MlpShape};
-use super::{Method, Parameters, Trained};
+use super::reparametrised::Reparametrised;
+use super::{Gradient, Method, Parameters, Trained};
 use crate::init::{Init, MlpTextInit, fit_mlp, normal};
 
 /// Rows of a prefix, as they are saved and attached.
@@ -79,14 +80,7 @@ pub enum PrefixError {
 /// A prefix under training.
 pub struct Prefix {
     spec: ModelSpec,
-    /// Rows that are never trained, ahead of the others.
-    frozen: Vec<f32>,
-    /// Added to what the parameters give; empty for none.
-    base: Vec<f32>,
-    mlp: Option<MlpShape>,
-    parameters: Parameters,
-    /// The MLP's hidden activations of the last [`Method::attach`].
-    hidden: Vec<f32>,
+    rows: Reparametrised,
 }
 
 impl Prefix {
@@ -159,15 +153,6 @@ impl Prefix {
         Ok(Self::assemble(spec, frozen, base, Some(shape), parameters))
     }
 
-    fn direct(spec: &ModelSpec, rows: Vec<f32>, num_frozen_tokens: usize) -> Self {
-        let row_width = spec.prefix_row_width();
-        let mut frozen = rows;
-        let trained = frozen.split_off(num_frozen_tokens * row_width);
-        let mut parameters = Parameters::default();
-        parameters.push("prompt_embeddings", &[trained.len() / row_width, row_width], trained);
-        Self::assemble(spec, frozen, Vec::new(), None, parameters)
-    }
-
     fn assemble(
         spec: &ModelSpec,
         frozen: Vec<f32>,
@@ -175,67 +160,55 @@ impl Prefix {
         mlp: Option<MlpShape>,
         parameters: Parameters,
     ) -> Self {
-        Self { spec: spec.clone(), frozen, base, mlp, parameters, hidden: Vec::new() }
+        Self { spec: spec.clone(), rows: Reparametrised::new(frozen, base, mlp, parameters) }
+    }
+
+    fn direct(spec: &ModelSpec, rows: Vec<f32>, num_frozen_tokens: usize) -> Self {
+        let rows = Reparametrised::direct(rows, spec.prefix_row_width(), num_frozen_tokens);
+        Self { spec: spec.clone(), rows }
     }
 
     /// The prefix as it stands.
     pub fn rows(&self) -> PrefixRows {
-        PrefixRows::new(&self.spec, self.evaluate().0)
-    }
-
-    /// The rows, and the MLP's hidden activations if there is one.
-    fn evaluate(&self) -> (Vec<f32>, Vec<f32>) {
-        let (mut rows, hidden) = match self.mlp {
-            None => (self.parameters.values().to_vec(), Vec::new()),
-            Some(shape) => mlp::forward(shape, &self.parameters),
-        };
-        for (row, base) in rows.iter_mut().zip(&self.base) {
-            *row += base;
-        }
-        ([self.frozen.as_slice(), &rows].concat(), hidden)
+        PrefixRows::new(&self.spec, self.rows.rows())
     }
 }
 
 impl<B: Backend> Method<B> for Prefix {
     fn parameters(&self) -> &Parameters {
-        &self.parameters
+        &self.rows.parameters
     }
 
     fn parameters_mut(&mut self) -> &mut Parameters {
-        &mut self.parameters
+        &mut self.rows.parameters
     }
 
     fn constants(&self) -> Vec<f32> {
-        [self.frozen.as_slice(), &self.base].concat()
+        self.rows.constants()
     }
 
     fn set_constants(&mut self, constants: &[f32]) {
-        let (frozen, base) = constants.split_at(self.frozen.len());
-        self.frozen.copy_from_slice(frozen);
-        self.base.copy_from_slice(base);
+        self.rows.set_constants(constants);
     }
 
     fn n_stored(&self) -> usize {
-        let n_row = self.mlp.map_or(self.parameters.ranges()[0].shape[0], |shape| shape.n_row);
-        self.frozen.len() + n_row * self.spec.prefix_row_width()
+        self.rows.frozen.len() + self.rows.n_row() * self.spec.prefix_row_width()
     }
 
     fn segment(&self) -> Option<usize> {
         Some(0)
     }
 
-    fn attach(&mut self, model: &Model<B>) -> Attachments<B> {
-        let (rows, hidden) = self.evaluate();
-        self.hidden = hidden;
-        Attachments::prefix(model.backend(), &rows, &self.spec)
+    fn prefix_len(&self) -> usize {
+        self.rows.frozen.len() / self.spec.prefix_row_width() + self.rows.n_row()
     }
 
-    fn gradient(&self, model: &Model<B>, grads: &AttachmentsGrad<B>) -> Vec<f32> {
-        let d_rows = model.backend().read(&grads.segments[0]).split_off(self.frozen.len());
-        match self.mlp {
-            None => d_rows,
-            Some(shape) => mlp::backward(shape, &self.parameters, &self.hidden, &d_rows),
-        }
+    fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
+        Attachments::prefix(model.backend(), &self.rows.attach(), &self.spec)
+    }
+
+    fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
+        Gradient::Computed(self.rows.gradient(model.backend().read(&grads.segments[0])))
     }
 
     fn trained(&self) -> Trained {

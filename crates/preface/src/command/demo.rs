@@ -59,12 +59,12 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     );
     ui::note("");
     interrupt::install()?;
-    let Finished { model, mut method, result, source } = job.run(&RunFolder::new(&args.out))?;
+    let Finished { mut model, mut method, result, source } = job.run(&RunFolder::new(&args.out))?;
     replace_files(&args.out, &[TRAIN, VALID].map(|(name, bytes)| (name, bytes.to_vec())))?;
 
     let prefix_len = result.stored_parameters / model.spec().prefix_row_width();
     let held_out = HeldOut::new(&source, &format, &generation, prefix_len, valid)?;
-    let (none, prefix) = (Attachments::none(), method.attach(&model));
+    let (none, prefix) = (Attachments::none(), method.attach(&mut model));
     let bare = held_out.measure(&model, &none, None)?;
     let with = held_out.measure(&model, &prefix, method.segment())?;
     let mut out = Output::stdout();

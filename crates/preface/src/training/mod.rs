@@ -182,7 +182,8 @@ impl Job {
         run_folder.begin(&self.config, &recorded)?;
         let path = run_folder.path();
         let (train, valid) = (std::mem::take(&mut self.train_pairs), std::mem::take(&mut self.valid_pairs));
-        let mut trainer = Trainer::new(&model, method, self.settings.clone(), train, valid, path.to_owned())?;
+        let mut trainer =
+            Trainer::new(&mut model, method, self.settings.clone(), train, valid, path.to_owned())?;
         if let Some(evaluator) = evaluator {
             trainer = trainer.evaluator(Box::new(evaluator));
         }
@@ -204,7 +205,7 @@ impl Job {
             return Err(interrupted(&outcome, path));
         }
         let method = trainer.into_method();
-        let Trained::Prefix(rows) = method.trained();
+        let Trained::Prefix(rows) = method.trained() else { unreachable!("the command trains prefixes") };
         let result = RunResult::new(&self, &model, &outcome, evaluation, n_trained, &rows);
         result.write(&self, path, &rows)?;
         Ok(Finished { model, method, result, source: self.source })

@@ -21,12 +21,12 @@ impl Job {
     }
 
     fn plan_with(&self, settings: &TrainSettings, recompute: bool) -> Result<MemoryPlan> {
-        let planner = Planner::new(&self.source.files, &self.config.compute, recompute)?;
+        let mut planner = Planner::new(&self.source.files, &self.config.compute, recompute)?;
         let mut method = self.method(&planner.model)?;
         let n_trained = method.parameters().values().len();
         let budget = settings.max_tokens_per_batch;
         if !self.valid_pairs.is_empty() {
-            let attachments = method.attach(&planner.model);
+            let attachments = method.attach(&mut planner.model);
             evaluate_loss(&planner.model, &attachments, method.segment(), &self.valid_pairs, budget)?;
         }
         let pairs = largest_step(settings, &self.train_pairs)?;
@@ -36,6 +36,7 @@ impl Job {
             grads: None,
             label_smoothing: settings.label_smoothing_factor,
             prefix_dropout: &|_| (dropout.probability > 0.0).then_some(dropout),
+            masks: &|_| None,
         };
         planner.step(&mut *method, &pairs, budget, wanted)?;
         Ok(planner.plan(n_trained, PARAMETER_VECTORS))

@@ -42,7 +42,7 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
     model.set_recompute(args.recompute);
     ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
     ui::fact("compute", &engine::described(&model));
-    let mut step = Step::new(&model)?;
+    let mut step = Step::new(&mut model)?;
     step.check(&batches[0])?;
 
     let mut measured = Measured::default();
@@ -53,7 +53,7 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
         ui::note(&format!("batch {i}: {seconds:.3} s, loss {:.4}", sum.loss / sum.n_target as f64));
         ensure!(sum.loss.is_finite(), "batch {i}: the loss is {}", sum.loss);
         if i >= WARM_UP {
-            measured.add(&model, sum, seconds);
+            measured.add(step.model, sum, seconds);
         }
     }
     let mut report = Report::new("train", &args.model, &model);
@@ -77,11 +77,12 @@ fn plan(
     recompute: bool,
     batches: &[Vec<TokenPair>],
 ) -> Result<MemoryPlan> {
-    let planner = Planner::new(files, compute, recompute)?;
+    let mut planner = Planner::new(files, compute, recompute)?;
     let mut prefix = prefix(files.spec())?;
     for batch in batches {
         let pairs: Vec<&TokenPair> = batch.iter().collect();
-        let wanted = GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None };
+        let wanted =
+            GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None, masks: &|_| None };
         planner.step(&mut prefix, &pairs, n_token(batch), wanted)?;
     }
     let n_trained = Method::<Counting>::parameters(&prefix).values().len();
@@ -143,13 +144,13 @@ impl Measured {
 
 /// A prefix under training.
 struct Step<'a> {
-    model: &'a Model<CpuBackend>,
+    model: &'a mut Model<CpuBackend>,
     method: Box<dyn Method<CpuBackend>>,
     adam: Adam,
 }
 
 impl<'a> Step<'a> {
-    fn new(model: &'a Model<CpuBackend>) -> Result<Self> {
+    fn new(model: &'a mut Model<CpuBackend>) -> Result<Self> {
         let method: Box<dyn Method<CpuBackend>> = Box::new(prefix(model.spec())?);
         let adam = Adam::new(method.parameters().values().len(), AdamSettings::default());
         Ok(Self { model, method, adam })
@@ -162,7 +163,12 @@ impl<'a> Step<'a> {
         let whole = n_token(batch);
         let single = batch.iter().map(TokenPair::n_token).max().unwrap_or(1);
         let loss = |max_tokens: usize| -> Result<f64> {
-            let wanted = GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None };
+            let wanted = GradientSum {
+                grads: None,
+                label_smoothing: 0.0,
+                prefix_dropout: &|_| None,
+                masks: &|_| None,
+            };
             let sum =
                 accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
             Ok(sum.loss / sum.weight(LossNorm::PerToken))
@@ -181,9 +187,14 @@ impl<'a> Step<'a> {
         let max_tokens = n_token(batch);
         let attachments = self.method.attach(self.model);
         let mut grads = attachments.zero_grad(self.model.backend());
-        let wanted = GradientSum { grads: Some(&mut grads), label_smoothing: 0.0, prefix_dropout: &|_| None };
+        let wanted = GradientSum {
+            grads: Some(&mut grads),
+            label_smoothing: 0.0,
+            prefix_dropout: &|_| None,
+            masks: &|_| None,
+        };
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
-        let mut gradient = self.method.gradient(self.model, &grads);
+        let mut gradient = self.method.gradient(self.model, grads);
         let weight = sum.weight(LossNorm::PerToken);
         let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt() / weight;
         let scale = ((MAX_GRAD_NORM / norm).min(1.0) / weight) as f32;

@@ -1,0 +1,338 @@
+//! Gradients of every trained tensor of every method against PyTorch, and what each method starts from.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use preface_backend::Reference;
+use preface_model::{
+    Attachments, Batch, Model, ModelDropout, ModelFiles, NamedPart, ParameterShape, Sequence, Site,
+};
+use preface_tune::init::Init;
+use preface_tune::{Adapter, FineTune, Lora, LoraSettings, Method, PromptTuning, Tuned};
+use testkit::{Golden, Pair, Tolerance, assert_close, golden_folder};
+
+/// `f32` on both sides, different orders of summation.
+const F32: Tolerance = Tolerance { abs: 0.0, rel: 2e-4 };
+
+const MODELS: [&str; 2] = ["tiny_llama", "tiny_gpt2"];
+
+fn model(name: &str) -> Model<Reference> {
+    let folder = golden_folder().join(name).join("model");
+    ModelFiles::open(folder.to_str().unwrap()).unwrap().load(Reference).unwrap()
+}
+
+fn pack(
+    model: &Model<Reference>,
+    attachments: &Attachments<Reference>,
+    pairs: &[Pair],
+    masks: Option<u64>,
+) -> Batch<Reference> {
+    let tokens: Vec<Vec<u32>> =
+        pairs.iter().map(|pair| [pair.prompt.as_slice(), &pair.completion].concat()).collect();
+    let sequences: Vec<Sequence<'_>> = tokens
+        .iter()
+        .zip(pairs)
+        .enumerate()
+        .map(|(i, (tokens, pair))| Sequence {
+            tokens,
+            first_target: pair.prompt.len(),
+            segment: None,
+            prefix_dropout: None,
+            masks: masks.map(|stream| stream + i as u64),
+        })
+        .collect();
+    Batch::pack(&Reference, model.spec(), attachments, &sequences, 0.0).unwrap()
+}
+
+fn pairs(model: &str) -> Vec<Pair> {
+    Golden::open(model).unwrap().pairs("/pairs").unwrap()
+}
+
+/// Mean loss of the completion tokens, and its gradient by the method's parameters.
+fn gradient(
+    model: &mut Model<Reference>,
+    method: &mut impl Method<Reference>,
+    pairs: &[Pair],
+    masks: Option<u64>,
+) -> (f32, Vec<f32>) {
+    let attachments = method.attach(model);
+    let mut grads = attachments.zero_grad(&Reference);
+    let batch = pack(model, &attachments, pairs, masks);
+    let losses = model.loss_and_gradient(&batch, &attachments, &mut grads);
+    assert_eq!(losses, model.loss(&batch, &attachments), "forward alone");
+    let weight = batch.n_target() as f32;
+    let gradient = method.gradient(model, grads).iter().map(|g| g / weight).collect();
+    (losses.iter().sum::<f32>() / weight, gradient)
+}
+
+fn loss(model: &mut Model<Reference>, method: &mut impl Method<Reference>, pairs: &[Pair]) -> f32 {
+    let attachments = method.attach(model);
+    let batch = pack(model, &attachments, pairs, None);
+    model.loss(&batch, &attachments).iter().sum::<f32>() / batch.n_target() as f32
+}
+
+fn logits(model: &mut Model<Reference>, method: &mut impl Method<Reference>, prompt: &[u32]) -> Vec<f32> {
+    let attachments = method.attach(model);
+    // The last token of a sequence has no row: a token more gives it one.
+    let pair = Pair { prompt: prompt.to_vec(), completion: vec![0] };
+    let logits = model.logits(&pack(model, &attachments, &[pair], None), &attachments);
+    // Behind a soft prompt its rows come first.
+    logits[logits.len() - prompt.len() * model.spec().vocab_size..].to_vec()
+}
+
+/// The part's values in the layout of `transformers`, `[n_row, n_column]`.
+fn stored(part: &NamedPart, shape: &ParameterShape, values: &[f32]) -> (usize, Vec<f32>) {
+    let n_in = shape.weight[1];
+    let own = &values[part.rows.start * n_in..part.rows.end * n_in];
+    if !part.transposed {
+        return (n_in, own.to_vec());
+    }
+    let n_out = part.rows.len();
+    (n_out, (0..n_in * n_out).map(|i| own[i % n_out * n_in + i / n_out]).collect())
+}
+
+/// `u^T G` and `G v`, as the fixture has them.
+fn projections(n_column: usize, values: &[f32]) -> [Vec<f32>; 2] {
+    let u = |i: usize| (i as f64 + 1.0).sin();
+    let v = |j: usize| (j as f64 + 1.0).cos();
+    let at = |i: usize, j: usize| f64::from(values[i * n_column + j]);
+    let n_row = values.len() / n_column;
+    let left = (0..n_column).map(|j| (0..n_row).map(|i| u(i) * at(i, j)).sum::<f64>() as f32);
+    let right = (0..n_row).map(|i| (0..n_column).map(|j| at(i, j) * v(j)).sum::<f64>() as f32);
+    [left.collect(), right.collect()]
+}
+
+fn check_fine_tune(name: &str, tuned: Tuned) {
+    let golden = Golden::open("methods").unwrap();
+    let mut model = model(name);
+    let spec = model.spec().clone();
+    let mut method = FineTune::new(&model, tuned, ModelDropout::default()).unwrap();
+    let (_, gradient) = gradient(&mut model, &mut method, &pairs(name), None);
+    // The same modules over the gradient in the place of the weights.
+    Method::<Reference>::parameters_mut(&mut method).values_mut().copy_from_slice(&gradient);
+    let mut n_tensor = 0;
+    for (shape, weight, bias) in method.modules() {
+        for part in spec.hugging_face_parts(shape.site) {
+            let wanted = |ending: &str| {
+                let tensor = format!("{name}.fine_tune.{}.{ending}", part.module);
+                (golden.tensor(&tensor).unwrap().data.clone(), tensor)
+            };
+            n_tensor += 1;
+            if shape.weight[1] == 1 {
+                let (want, what) = wanted("weight");
+                assert_close(&what, weight, &want, F32);
+            } else {
+                let (n_column, own) = stored(&part, shape, weight);
+                for (got, side) in projections(n_column, &own).iter().zip(["left", "right"]) {
+                    let (want, what) = wanted(&format!("weight.{side}"));
+                    assert_close(&what, got, &want, F32);
+                }
+            }
+            if let Some(bias) = bias {
+                n_tensor += 1;
+                let (want, what) = wanted("bias");
+                assert_close(&what, &bias[part.rows.clone()], &want, F32);
+            }
+        }
+    }
+    if tuned == Tuned::All {
+        let of_model =
+            |tensor: &&str| tensor.starts_with(&format!("{name}.fine_tune.")) && !tensor.ends_with(".left");
+        assert_eq!(n_tensor, golden.tensor_names().filter(of_model).count(), "{name}: all tensors");
+    }
+}
+
+#[test]
+fn gradients_of_all_weights_equal_those_of_pytorch() {
+    for name in ["tiny_llama", "tiny_llama_untied", "tiny_gpt2"] {
+        check_fine_tune(name, Tuned::All);
+    }
+}
+
+#[test]
+fn gradients_of_the_top_layers_are_the_same_without_those_below() {
+    for name in MODELS {
+        check_fine_tune(name, Tuned::Top(1));
+        check_fine_tune(name, Tuned::Top(2));
+    }
+}
+
+fn set(method: &mut impl Method<Reference>, values: impl Fn(&str) -> Vec<f32>) {
+    let parameters = method.parameters_mut();
+    for i in 0..parameters.ranges().len() {
+        let own = values(&parameters.ranges()[i].name);
+        parameters.part_mut(i).copy_from_slice(&own);
+    }
+}
+
+/// Compares the method's logits and the gradient of every part with the fixture's.
+fn check(name: &str, kind: &str, mut method: impl Method<Reference>, tensor: impl Fn(&str) -> String) {
+    let golden = Golden::open("methods").unwrap();
+    let mut model = model(name);
+    let prompts: Vec<Vec<u32>> =
+        serde_json::from_value(golden.value(&format!("/prompts/{name}")).unwrap().clone()).unwrap();
+    for (i, prompt) in prompts.iter().enumerate() {
+        let what = format!("{name}.{kind}.logits.{i}");
+        assert_close(
+            &what,
+            &logits(&mut model, &mut method, prompt),
+            &golden.tensor(&what).unwrap().data,
+            F32,
+        );
+    }
+    let (_, gradient) = gradient(&mut model, &mut method, &pairs(name), None);
+    for part in method.parameters().ranges() {
+        let what = format!("{name}.{kind}.grad.{}", tensor(&part.name));
+        assert_close(&what, &gradient[part.range.clone()], &golden.tensor(&what).unwrap().data, F32);
+    }
+}
+
+#[test]
+fn adapters_have_the_logits_and_gradients_of_pytorch() {
+    let golden = Golden::open("methods").unwrap();
+    let width = golden.number("/adapter_width").unwrap() as usize;
+    for name in MODELS {
+        let mut method = Adapter::new(model(name).spec(), width, ModelDropout::default(), 1);
+        set(&mut method, |part| golden.tensor(&format!("{name}.adapter.{part}")).unwrap().data.clone());
+        check(name, "adapter", method, str::to_owned);
+    }
+}
+
+fn lora(name: &str, targets: &[&str], lora_dropout: f64) -> Lora {
+    let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
+    let settings = LoraSettings { r: 3, lora_alpha: 6.0, lora_dropout, target_modules };
+    Lora::new(model(name).spec(), settings, 7).unwrap()
+}
+
+const LLAMA_TARGETS: [&str; 5] = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"];
+
+#[test]
+fn what_starts_as_the_identity_gives_the_bare_models_loss() {
+    for name in MODELS {
+        let mut model = model(name);
+        let bare = {
+            let batch = pack(&model, &Attachments::none(), &pairs(name), None);
+            model.loss(&batch, &Attachments::none()).iter().sum::<f32>() / batch.n_target() as f32
+        };
+        let targets: &[&str] =
+            if name == "tiny_llama" { &LLAMA_TARGETS } else { &["c_attn", "c_fc", "c_proj"] };
+        let mut deltas = lora(name, targets, 0.0);
+        let mut adapters = Adapter::new(model.spec(), 3, ModelDropout::default(), 5);
+        let mut weights = FineTune::new(&model, Tuned::All, ModelDropout::default()).unwrap();
+        assert_eq!(loss(&mut model, &mut deltas, &pairs(name)), bare, "{name} lora");
+        assert_eq!(loss(&mut model, &mut adapters, &pairs(name)), bare, "{name} adapter");
+        assert_eq!(loss(&mut model, &mut weights, &pairs(name)), bare, "{name} weights");
+    }
+}
+
+/// Moves a few parameters of every part; the loss must change as the gradient says.
+fn check_finite_differences(name: &str, mut method: impl Method<Reference>, masks: Option<u64>) {
+    let mut model = model(name);
+    let pairs = pairs(name);
+    let (_, gradient) = gradient(&mut model, &mut method, &pairs, masks);
+    let ranges = method.parameters().ranges().to_vec();
+    let size = (gradient.iter().map(|g| g * g).sum::<f32>() / gradient.len() as f32).sqrt();
+    assert!(size > 1e-5, "{name}: the loss depends on nothing");
+    for part in ranges {
+        for i in [part.range.start, part.range.start + part.range.len() / 2, part.range.end - 1] {
+            let mut at = |step: f32| {
+                let value = method.parameters().values()[i];
+                method.parameters_mut().values_mut()[i] = value + step;
+                let attachments = method.attach(&mut model);
+                let batch = pack(&model, &attachments, &pairs, masks);
+                let loss: f64 = model.loss(&batch, &attachments).iter().map(|&loss| f64::from(loss)).sum();
+                method.parameters_mut().values_mut()[i] = value;
+                loss / batch.n_target() as f64
+            };
+            // A step across the kink of a ReLU says nothing, so a shorter one may do as well; its quotient is noisier.
+            let numeric =
+                |step: f32, at: &mut dyn FnMut(f32) -> f64| (at(step) - at(-step)) / f64::from(2.0 * step);
+            let is_near = |numeric: f64, tolerance: f64| {
+                (numeric - f64::from(gradient[i])).abs() <= tolerance * f64::from(size + gradient[i].abs())
+            };
+            let [long, short] = [4e-3, 5e-4].map(|step| numeric(step, &mut at));
+            let near = is_near(long, 5e-3) || is_near(short, 2e-2);
+            assert!(near, "{name} {} {i}: {} against {long}, {short}", part.name, gradient[i]);
+        }
+    }
+}
+
+#[test]
+fn gradients_under_a_fixed_mask_agree_with_finite_differences() {
+    let dropout = ModelDropout { embedding: 0.2, residual: 0.3 };
+    for name in MODELS {
+        let spec = model(name).spec().clone();
+        let mut adapters = Adapter::new(&spec, 3, dropout, 5);
+        set_nonzero(&mut adapters);
+        check_finite_differences(name, adapters, Some(77));
+        let targets: &[&str] =
+            if name == "tiny_llama" { &["q_proj", "o_proj", "up_proj"] } else { &["c_attn", "c_fc"] };
+        let mut deltas = lora(name, targets, 0.4);
+        set_nonzero(&mut deltas);
+        check_finite_differences(name, deltas, Some(78));
+        let weights = FineTune::new(&model(name), Tuned::All, dropout).unwrap();
+        check_finite_differences(name, weights, Some(79));
+    }
+}
+
+fn set_nonzero(method: &mut impl Method<Reference>) {
+    for (i, value) in method.parameters_mut().values_mut().iter_mut().enumerate() {
+        *value += 0.2 * (i as f32 * 1.7).sin();
+    }
+}
+
+#[test]
+fn a_mask_drops_and_without_one_nothing_does() {
+    let dropout = ModelDropout { embedding: 0.2, residual: 0.3 };
+    for name in MODELS {
+        let mut model = model(name);
+        let pairs = pairs(name);
+        let mut plain = FineTune::new(&model, Tuned::All, ModelDropout::default()).unwrap();
+        let mut dropped = FineTune::new(&model, Tuned::All, dropout).unwrap();
+        let bare = gradient(&mut model, &mut plain, &pairs, None);
+        assert_eq!(gradient(&mut model, &mut dropped, &pairs, None), bare, "{name}: no mask");
+        // Without shared rows sums have another order.
+        let p_zero = gradient(&mut model, &mut plain, &pairs, Some(5));
+        assert_close(name, &p_zero.1, &bare.1, F32);
+        let first = gradient(&mut model, &mut dropped, &pairs, Some(5));
+        assert_eq!(gradient(&mut model, &mut dropped, &pairs, Some(5)), first, "{name}: the same mask");
+        assert!((first.0 - bare.0).abs() > 1e-3, "{name}: nothing was dropped");
+        assert!(
+            (first.0 - gradient(&mut model, &mut dropped, &pairs, Some(50)).0).abs() > 1e-4,
+            "{name}: another mask"
+        );
+    }
+}
+
+#[test]
+fn soft_prompts_made_of_a_texts_embeddings_are_that_text() {
+    for name in MODELS {
+        let mut model = model(name);
+        let text = [5, 9, 11, 7];
+        let rows = PromptTuning::embeddings_of(&model, &text);
+        for mid in [None, Some(6)] {
+            let mut prompt = PromptTuning::from_rows(model.spec(), rows.clone(), mid, 3);
+            let behind = logits(&mut model, &mut prompt, &[20, 21, 22]);
+            let pair = Pair { prompt: vec![5, 9, 11, 7, 20, 21, 22], completion: vec![0] };
+            let whole =
+                model.logits(&pack(&model, &Attachments::none(), &[pair], None), &Attachments::none());
+            assert_close(name, &behind, &whole[4 * model.spec().vocab_size..], F32);
+        }
+    }
+}
+
+#[test]
+fn soft_prompts_through_an_mlp_have_gradients_that_agree_with_finite_differences() {
+    for name in MODELS {
+        let prompt = PromptTuning::new(model(name).spec(), 3, Some(6), Init::Random, 4);
+        check_finite_differences(name, prompt, None);
+    }
+}
+
+#[test]
+fn an_embedding_is_one_site_where_the_head_is_tied_to_it() {
+    let sites = |name: &str| -> Vec<Site> {
+        model(name).parameter_shapes().into_iter().map(|shape| shape.site).collect()
+    };
+    assert!(!sites("tiny_llama").contains(&Site::Head));
+    assert!(sites("tiny_llama_untied").contains(&Site::Head));
+    assert!(sites("tiny_gpt2").contains(&Site::Positions));
+}

@@ -1,0 +1,150 @@
+"""Gradients of every trained tensor of the methods beside prefix tuning, and PEFT's own folders. Run: python tests/golden/methods/make.py
+
+Models: ../tiny_llama (grouped heads, RMS norms, tied head), ../tiny_llama_untied (own head), ../tiny_gpt2 (full heads, biases, fused c_attn stored
+[in, out]); data: the `pairs` of their cases, loss = mean over completion tokens.
+`<model>.fine_tune.<tensor>`: gradient of a weight in the layout of `transformers`; of a matrix G only two projections, `.left` = u^T G and
+`.right` = G v with u_i = sin(i + 1), v_j = cos(j + 1): they tell every mix-up and are small.
+<model>/lora and <model>/prompt_tuning are written by PEFT's `save_pretrained` (README.md dropped); `<model>.<method>.logits.<i>` are PEFT's for
+`prompts`, `<model>.<method>.grad.<tensor>` the gradients of what it trains. `<model>.adapter.*`: bottlenecks behind each block, attached by hooks:
+parameters, logits, gradients. Package versions: case.json.
+"""
+import json
+import os
+import shutil
+import sys
+
+import peft
+import torch
+from torch.nn import functional as F
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from common import HERE, VERSIONS, folder_of, generator, write_case
+from transformers import AutoModelForCausalLM
+
+FOLDER = folder_of(__file__)
+MODELS = ("tiny_llama", "tiny_llama_untied", "tiny_gpt2")
+TARGETS = {"tiny_llama": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"], "tiny_gpt2": ["c_attn", "c_proj"]}
+WIDTH = 4
+
+
+def load(name):
+    return AutoModelForCausalLM.from_pretrained(os.path.join(HERE, name, "model")).eval()
+
+
+def blocks(model):
+    return model.transformer.h if model.config.model_type == "gpt2" else model.model.layers
+
+
+def pairs_of(name):
+    with open(os.path.join(HERE, name, "case.json")) as f:
+        return [(pair["prompt"], pair["completion"]) if isinstance(pair, dict) else tuple(pair) for pair in json.load(f)["pairs"]]
+
+
+def token_mean(model, pairs):
+    """Mean over all completion tokens; each pair runs alone."""
+    losses = []
+    for prompt, completion in pairs:
+        ids = torch.tensor([prompt + completion])
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+        logits = logits[-ids.shape[1] :][len(prompt) - 1 : -1]  # behind a soft prompt
+        losses.append(F.cross_entropy(logits, torch.tensor(completion), reduction="sum"))
+    return torch.stack(losses).sum() / sum(len(c) for _, c in pairs)
+
+
+def logits_of(model, prompt):
+    ids = torch.tensor([prompt])
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0][-len(prompt) :]
+
+
+def projections(name, gradient):
+    if gradient.dim() == 1:
+        return {name: gradient}
+    u, v = (torch.arange(1, n + 1, dtype=torch.float64) for n in gradient.shape)
+    gradient = gradient.double()
+    return {f"{name}.left": (u.sin() @ gradient).float(), f"{name}.right": (gradient @ v.cos()).float()}
+
+
+def fine_tune(name, tensors):
+    model = load(name)
+    token_mean(model, pairs_of(name)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        tensors |= projections(f"{name}.fine_tune.{parameter_name}", parameter.grad)
+
+
+def save(model, folder, name):
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    os.remove(os.path.join(folder, "README.md"))
+    path = os.path.join(folder, "adapter_config.json")
+    with open(path) as f:
+        saved = json.load(f)
+    # The base model's path is that of the machine it was made on: what a reader gets is what the hub would hold.
+    saved["base_model_name_or_path"] = f"example/{name}"
+    if isinstance(saved.get("target_modules"), list):
+        saved["target_modules"].sort()  # PEFT keeps them in a set
+    with open(path, "w") as out:
+        json.dump(saved, out, indent=2, sort_keys=True)
+        out.write("\n")
+
+
+def with_peft(name, kind, config, seed, prompts, tensors):
+    model = peft.get_peft_model(load(name), config)
+    g = generator(seed)
+    trained = [(n, p) for n, p in sorted(model.named_parameters()) if p.requires_grad]
+    with torch.no_grad():
+        for n, p in trained:
+            p.copy_(torch.randn(p.shape, generator=g) * (0.5 if "lora_B" in n else 0.3))
+    folder = os.path.join(FOLDER, name, kind)
+    save(model, folder, name)
+    for i, prompt in enumerate(prompts):
+        tensors[f"{name}.{kind}.logits.{i}"] = logits_of(model, prompt)
+        assert (tensors[f"{name}.{kind}.logits.{i}"] - logits_of(load(name), prompt)).abs().max() > 0.05
+    token_mean(model.eval(), pairs_of(name)).backward()
+    for n, p in trained:
+        short = "prompt_embeddings" if kind == "prompt_tuning" else n.replace(".default", "")
+        tensors[f"{name}.{kind}.grad.{short}"] = p.grad
+
+
+def adapter(name, seed, prompts, tensors):
+    model = load(name)
+    d = model.config.hidden_size
+    g = generator(seed)
+    parameters = []
+    for layer, block in enumerate(blocks(model)):
+        shapes = {"norm.weight": (d,), "norm.bias": (d,), "down.weight": (WIDTH, d), "down.bias": (WIDTH,), "up.weight": (d, WIDTH), "up.bias": (d,)}
+        own = {n: (0.4 * torch.randn(s, generator=g) + (1 if n == "norm.weight" else 0)).requires_grad_() for n, s in shapes.items()}
+        parameters.append(own)
+
+        def hook(_module, _inputs, output, own=own):
+            x = output[0] if isinstance(output, tuple) else output
+            h = F.layer_norm(x, (d,), own["norm.weight"], own["norm.bias"], 1e-5)
+            x = x + F.linear(F.relu(F.linear(h, own["down.weight"], own["down.bias"])), own["up.weight"], own["up.bias"])
+            return (x, *output[1:]) if isinstance(output, tuple) else x
+
+        block.register_forward_hook(hook)
+    for i, prompt in enumerate(prompts):
+        tensors[f"{name}.adapter.logits.{i}"] = logits_of(model, prompt)
+    token_mean(model, pairs_of(name)).backward()
+    for layer, own in enumerate(parameters):
+        for n, p in own.items():
+            tensors[f"{name}.adapter.layers.{layer}.{n}"] = p.detach()
+            tensors[f"{name}.adapter.grad.layers.{layer}.{n}"] = p.grad
+
+
+if __name__ == "__main__":
+    tensors, prompts = {}, {}
+    for seed, name in enumerate(MODELS):
+        fine_tune(name, tensors)
+        if name not in TARGETS:
+            continue
+        g = generator(900 + seed)
+        vocab = load(name).config.vocab_size
+        prompts[name] = [torch.randint(3, vocab, (n,), generator=g).tolist() for n in (7, 1)]
+        lora = peft.LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, lora_dropout=0.0, target_modules=TARGETS[name], fan_in_fan_out=name == "tiny_gpt2")
+        with_peft(name, "lora", lora, 910 + seed, prompts[name], tensors)
+        soft = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+        with_peft(name, "prompt_tuning", soft, 920 + seed, prompts[name], tensors)
+        adapter(name, 930 + seed, prompts[name], tensors)
+    meta = {"made_with": VERSIONS | {"peft": peft.__version__}, "prompts": prompts, "adapter_width": WIDTH}
+    write_case(FOLDER, {n: t.detach().contiguous() for n, t in tensors.items()}, meta)
