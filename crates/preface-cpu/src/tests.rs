@@ -4,7 +4,8 @@ use gemmkit::{MatMut, MatRef, Parallelism};
 use preface_backend::conformance::{Tolerance, check};
 use preface_backend::{
     Activation, AttentionCall, AttentionPlan, AttentionShape, Backend, Direction, Dropout, Epilogue,
-    Function, Head, HostMatrix, KeyRun, KeyStore, Norm, NormKind, Place, QueryRun, RowTarget, Storage, Term,
+    Function, Head, HostMatrix, KeyRun, KeyStore, Norm, NormKind, Place, QueryRun, Reference, RowTarget,
+    Storage, Term,
 };
 
 use crate::{CpuBackend, CpuError, CpuOptions, Precision, Tier};
@@ -155,6 +156,56 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
             for (number, (got, want)) in with(threads).iter().zip(&one).enumerate() {
                 assert!(got == want, "{precision:?}: result {number} differs with {threads} threads");
             }
+        }
+    }
+}
+
+/// Their keys' gradients are collected group by group.
+#[test]
+fn many_queries_of_one_long_prefix_add_up_to_what_the_reference_says() {
+    const N_PREFIX: usize = 400;
+    const N_RUN: usize = 45;
+    fn gradients<B: Backend>(backend: &B) -> [Vec<f32>; 2] {
+        let rows =
+            |seed, n_row, width| backend.rows_from(&values(seed, n_row * width), width, Storage::Exact);
+        let place = |buffer, column| Place { buffer, column };
+        let stores = [
+            KeyStore { keys: place(0, 4), values: place(0, 8) },
+            KeyStore { keys: place(1, 0), values: place(1, 4) },
+        ];
+        let key_run =
+            |store, rows, causal_from| KeyRun { store, rows, causal_from, bias_from: None, dropout: None };
+        let run = |row: usize| QueryRun {
+            rows: 2 * row..2 * row + 2,
+            first_position: N_PREFIX,
+            keys: vec![key_run(1, 0..N_PREFIX, None), key_run(0, 2 * row..2 * row + 2, Some(N_PREFIX))],
+        };
+        let plan = backend.plan(&AttentionPlan { runs: (0..N_RUN).map(run).collect() });
+        let (text, prefix) = (rows(1, 2 * N_RUN, 12), rows(2, N_PREFIX, 8));
+        let call = AttentionCall {
+            shape: AttentionShape { n_head: 1, n_kv_head: 1, head_dim: 4, scale: 0.5 },
+            layer: 0,
+            plan: &plan,
+            sources: &[&text, &prefix],
+            query: place(0, 0),
+            stores: &stores,
+            relative_bias: None,
+        };
+        let mut attended = backend.rows(2 * N_RUN, 4, Storage::Exact);
+        let mut log_sum_exp = backend.rows(2 * N_RUN, 1, Storage::Exact);
+        backend.attention(&call, &mut attended, Some(&mut log_sum_exp));
+        let (mut d_text, mut d_prefix) = (rows(3, 2 * N_RUN, 12), rows(4, N_PREFIX, 8));
+        let d_out = rows(5, 2 * N_RUN, 4);
+        let grads = &mut [&mut d_text, &mut d_prefix];
+        backend.attention_backward(&call, &log_sum_exp, &d_out, Some(place(0, 0)), &stores.map(Some), grads);
+        [backend.read(&d_text), backend.read(&d_prefix)]
+    }
+    const { assert!(N_RUN * N_PREFIX > 2 * crate::attention::GROUP_KEYS, "the test needs three groups") };
+    let options = CpuOptions { precision: Precision::F32, threads: 2, tier: None };
+    let got = gradients(&CpuBackend::new(options).unwrap());
+    for (got, want) in got.iter().zip(&gradients(&Reference)) {
+        for (got, want) in got.iter().zip(want) {
+            assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{got}, expected {want}");
         }
     }
 }

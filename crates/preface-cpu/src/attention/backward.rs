@@ -26,26 +26,44 @@ pub fn backward(
     check(call, d_out);
     check_gradients(call, d_query, d_stores, grads);
     let shape = call.shape;
-    let segments = &call.plan.segments;
-    // Columns: keys of all key heads, then values.
-    let mut d_keys = CpuRows::new(&backend.buffers, call.plan.n_key, 2 * shape.kv_width(), Element::F32);
     let grads: Vec<SharedRows<'_>> = grads.iter_mut().map(|grad| grad.share()).collect();
     let wanted = |store: usize| d_stores[store].is_some();
-    let parts = d_keys.share();
-    backend.pool.run(segments.len() * shape.n_kv_head, |task, scratch| {
-        let (segment, kv_head) = (&segments[task / shape.n_kv_head], task % shape.n_kv_head);
-        let d_query = d_query.map(|place| (&grads[place.buffer], Heads::new(call, place, kv_head)));
-        let any = segment.keys.iter().any(|keys| wanted(keys.store));
-        let d_keys = any.then_some(&parts);
-        backend.tier.run(Backward { call, log_sum_exp, d_out, segment, kv_head, d_query, d_keys, scratch });
-    });
-    if d_stores.iter().all(Option::is_none) {
-        return;
+    for (segments, n_key) in call.plan.groups() {
+        // Columns: keys of all key heads, then values.
+        let mut d_keys = CpuRows::new(&backend.buffers, n_key, 2 * shape.kv_width(), Element::F32);
+        let parts = d_keys.share();
+        backend.pool.run(segments.len() * shape.n_kv_head, |task, scratch| {
+            let (segment, kv_head) = (&segments[task / shape.n_kv_head], task % shape.n_kv_head);
+            let d_query = d_query.map(|place| (&grads[place.buffer], Heads::new(call, place, kv_head)));
+            let any = segment.keys.iter().any(|keys| wanted(keys.store));
+            let d_keys = any.then_some(&parts);
+            backend.tier.run(Backward {
+                call,
+                log_sum_exp,
+                d_out,
+                segment,
+                kv_head,
+                d_query,
+                d_keys,
+                scratch,
+            });
+        });
+        if d_stores.iter().all(Option::is_none) {
+            continue;
+        }
+        backend.pool.run(shape.n_kv_head, |kv_head, scratch| {
+            let [wide] = scratch.floats([shape.head_dim]);
+            backend.tier.run(Collect {
+                call,
+                segments,
+                d_stores,
+                grads: &grads,
+                d_keys: &d_keys,
+                kv_head,
+                wide,
+            });
+        });
     }
-    backend.pool.run(shape.n_kv_head, |kv_head, scratch| {
-        let [wide] = scratch.floats([shape.head_dim]);
-        backend.tier.run(Collect { call, d_stores, grads: &grads, d_keys: &d_keys, kv_head, wide });
-    });
 }
 
 struct Backward<'a> {
@@ -228,6 +246,7 @@ fn add_turned<S: Simd>(
 /// Adds the gradients of the segments' keys to those of the stores, for one key head.
 struct Collect<'a> {
     call: &'a Call<'a>,
+    segments: &'a [Segment],
     d_stores: &'a [Option<StoreGrad>],
     grads: &'a [SharedRows<'a>],
     d_keys: &'a CpuRows,
@@ -240,7 +259,7 @@ impl Kernel for Collect<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (head_dim, kv_width) = (self.call.shape.head_dim, self.call.shape.kv_width());
-        for segment in &self.call.plan.segments {
+        for segment in self.segments {
             for keys in &segment.keys {
                 let Some(grad) = self.d_stores[keys.store] else { continue };
                 for (place, offset) in [(grad.keys, 0), (grad.values, kv_width)] {

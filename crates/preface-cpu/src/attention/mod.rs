@@ -10,7 +10,9 @@
 //! are set to negative infinity.
 //!
 //! In the backward several segments may see the same store row (a prefix). Each task writes its keys' gradients to rows
-//! of its own; a second pass adds them to the stores in the order of the segments.
+//! of its own; a second pass adds them to the stores in the order of the segments. Both go over *groups* of segments that
+//! see about [`GROUP_KEYS`] keys together: all segments of a long text see, together, a number of keys that grows with the
+//! square of its length.
 
 mod backward;
 mod forward;
@@ -35,11 +37,14 @@ const SEGMENT_ROWS: usize = 256;
 /// Numbers of a tile of scores: half of a second-level cache of 512 KiB.
 const SCORE_TILE: usize = 64 * 1024;
 
+/// Keys that the segments of a group see together, unless a single one sees more.
+pub(crate) const GROUP_KEYS: usize = 8 * 1024;
+
 /// A plan cut into segments.
 pub struct CpuPlan {
     segments: Vec<Segment>,
-    /// Keys of all segments together.
-    n_key: usize,
+    /// Segments of each group.
+    groups: Vec<Range<usize>>,
 }
 
 /// Some query rows and what they see.
@@ -49,7 +54,7 @@ struct Segment {
     keys: Vec<Keys>,
     /// Length of the gathered list.
     n_key: usize,
-    /// First row in the matrix of the keys' gradients.
+    /// First row in the matrix of the keys' gradients of its group.
     first_gradient: usize,
 }
 
@@ -71,23 +76,39 @@ impl CpuPlan {
         spans.sort_by_key(|rows| rows.start);
         // Tasks write the rows of their segments at the same time.
         assert!(spans.windows(2).all(|pair| pair[0].end <= pair[1].start), "plan: query runs overlap");
-        let mut segments = Vec::new();
+        let (mut segments, mut groups): (Vec<Segment>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
         let mut n_key = 0;
         for run in &plan.runs {
             let n_part = run.rows.len().div_ceil(SEGMENT_ROWS);
             for part in 0..n_part {
                 let cut = |part| run.rows.start + run.rows.len() * part / n_part;
-                let segment = Segment::new(run, cut(part)..cut(part + 1), n_key);
+                let mut segment = Segment::new(run, cut(part)..cut(part + 1));
+                match groups.last_mut() {
+                    Some(group) if n_key + segment.n_key <= GROUP_KEYS => group.end += 1,
+                    _ => {
+                        groups.push(segments.len()..segments.len() + 1);
+                        n_key = 0;
+                    }
+                }
+                segment.first_gradient = n_key;
                 n_key += segment.n_key;
                 segments.push(segment);
             }
         }
-        Self { segments, n_key }
+        Self { segments, groups }
+    }
+
+    /// The segments of each group, and the keys that they see together.
+    fn groups(&self) -> impl Iterator<Item = (&[Segment], usize)> {
+        self.groups.iter().map(|group| {
+            let segments = &self.segments[group.clone()];
+            (segments, segments.iter().map(|segment| segment.n_key).sum())
+        })
     }
 }
 
 impl Segment {
-    fn new(run: &QueryRun, rows: Range<usize>, first_gradient: usize) -> Self {
+    fn new(run: &QueryRun, rows: Range<usize>) -> Self {
         let first_position = run.first_position + rows.start - run.rows.start;
         let last_position = first_position + rows.len() - 1;
         let is_causal = |keys: &&KeyRun| keys.causal_from.is_some();
@@ -110,7 +131,7 @@ impl Segment {
                 }
             })
             .collect();
-        Self { rows, first_position, keys, n_key, first_gradient }
+        Self { rows, first_position, keys, n_key, first_gradient: 0 }
     }
 
     fn position(&self, row: usize) -> usize {

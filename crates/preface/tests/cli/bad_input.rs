@@ -246,3 +246,54 @@ fn prompts_that_do_not_fit() {
     refused(folder, &args, 1, &["q.jsonl, line 2", "prompt"]);
     assert_eq!(names(folder), ["p.jsonl", "q.jsonl"]);
 }
+
+#[test]
+fn settings_of_computing_that_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_pairs(folder, "train.jsonl", 20);
+    let train = |more: &[&'static str], parts: &[&str]| {
+        let first = ["train", "--model", MODEL, "--train", "train.jsonl", "--out", "run", "--max-steps", "1"];
+        refused(folder, &[first.as_slice(), more].concat(), 1, parts);
+        assert_eq!(names(folder), ["train.jsonl"], "{more:?}: nothing was written");
+    };
+    train(&["--threads", "0"], &["threads", "at least 1", "0"]);
+    train(
+        &["--set", "max_tokens_per_batch=8"],
+        &["`max_tokens_per_batch` is 8", "longest pair needs", "max_length"],
+    );
+    let tiers = ["avx2", "avx512", "avx512bf16"];
+    let present = preface_cpu::Tier::available();
+    for tier in tiers.into_iter().filter(|tier| present.iter().all(|has| has.name() != *tier)) {
+        train(&["--set", Box::leak(format!("tier={tier}").into_boxed_str())], &["this CPU has no", tier]);
+    }
+}
+
+/// A limit on the process's addresses stands for a small machine.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_does_not_fit_into_memory_is_refused_before_it_starts_with_what_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_pairs(folder, "train.jsonl", 1000);
+    let run = |more: &str| {
+        let limited = format!(
+            "ulimit -v 400000; exec {} train --model {MODEL} --train train.jsonl --out run --threads 1 --precision f32 \
+             --set per_device_train_batch_size=400 --max-steps 1 {more}",
+            env!("CARGO_BIN_EXE_preface")
+        );
+        let output =
+            std::process::Command::new("sh").args(["-c", &limited]).current_dir(folder).output().unwrap();
+        ran(output)
+    };
+    let whole = run("--set max_tokens_per_batch=100000");
+    assert_eq!(whole.code, 1, "{}", whole.stderr);
+    for part in ["needs about", "are available", "it fits with --recompute"] {
+        assert!(whole.stderr.contains(part), "no `{part}` in\n{}", whole.stderr);
+    }
+    assert_eq!(names(folder), ["train.jsonl"], "nothing was written");
+    let advice =
+        whole.stderr.split("it fits with ").nth(1).unwrap().split(", which").next().unwrap().to_owned();
+    let followed = run(&format!("--set max_tokens_per_batch=100000 {advice}"));
+    assert_eq!(followed.code, 0, "{advice}: {}", followed.stderr);
+}
