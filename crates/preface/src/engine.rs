@@ -1,5 +1,7 @@
 //! A model by name, and what it runs on.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context, Result};
 use preface_backend::{Backend, Description};
 use preface_cpu::{CpuBackend, CpuOptions, Precision, Tier};
@@ -65,12 +67,27 @@ pub fn options(compute: &Compute) -> Result<CpuOptions> {
     Ok(CpuOptions { precision, threads: compute.threads.unwrap_or(default.threads), tier })
 }
 
-/// The backend that the settings ask for. Must be made once: it also sets how many threads rayon has.
+/// Sets how many threads rayon has, once: what comes first decides.
+///
+/// # Errors
+/// If the system gives none.
+pub fn start_threads(threads: usize) -> Result<()> {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    if STARTED.set(()).is_ok() {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot start threads")?;
+    }
+    Ok(())
+}
+
+/// The backend that the settings ask for.
 fn backend(compute: &Compute) -> Result<CpuBackend> {
     let options = options(compute)?;
     let threads = options.threads;
     let backend = CpuBackend::new(options)?;
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads")?;
+    start_threads(threads)?;
     Ok(backend)
 }
 

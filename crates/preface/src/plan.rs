@@ -73,7 +73,10 @@ impl Planner {
     /// # Errors
     /// Files or settings that could not be loaded either.
     pub fn new(files: &ModelFiles, compute: &Compute, recompute: bool) -> Result<Self> {
-        let precision = engine::options(compute)?.precision;
+        let options = engine::options(compute)?;
+        let precision = options.precision;
+        // A method may compute with all of rayon's threads before there is a backend.
+        engine::start_threads(options.threads.max(1))?;
         let size_of = move |n_row, width, storage| CpuBackend::row_bytes(precision, n_row, width, storage);
         let counting = Counting::new(Arc::new(size_of), precision.bytes());
         let mut model = files.outline(counting.clone())?;

@@ -276,10 +276,11 @@ fn a_run_that_does_not_fit_into_memory_is_refused_before_it_starts_with_what_wou
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_pairs(folder, "train.jsonl", 1000);
+    // An MLP that is wide enough to be computed by several threads, before the model is loaded.
     let run = |more: &str| {
         let limited = format!(
             "ulimit -v 400000; exec {} train --model {MODEL} --train train.jsonl --out run --threads 1 --precision f32 \
-             --set per_device_train_batch_size=400 --max-steps 1 {more}",
+             --set encoder_hidden_size=512 --set per_device_train_batch_size=400 --max-steps 1 {more}",
             env!("CARGO_BIN_EXE_preface")
         );
         let output =
