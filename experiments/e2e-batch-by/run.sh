@@ -14,5 +14,5 @@ done
 run="$out/$batch_by-$seed"
 preface train --model "$model" --train "$out/train.jsonl" --valid "$out/dev.jsonl" --out "$run" --force \
   --seed "$seed" --set batch_by="$batch_by" "$@"
-preface eval --model "$model" --adapter "$run" --data "$out/test.jsonl" --metrics bleu,rougeL --out "$run-test" \
+preface eval --model "$model" --adapter "$run" --data "$out/test.jsonl" --metrics bleu,rouge --out "$run-test" \
   --force --batch-size 16 ${EVAL_OPTIONS:-}

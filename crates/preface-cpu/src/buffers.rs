@@ -1,8 +1,9 @@
 //! Row buffers that are used again and again, so that a training step touches no new memory.
 //!
-//! Sizes are rounded up to an eighth of a power of two: batches of similar length share buffers. Before memory is
-//! asked of the system, free buffers of other sizes are given up as long as all buffers together would exceed the
-//! most that was ever in use at once: so the free ones never raise the peak.
+//! Sizes are rounded up to an eighth of a power of two, and a free buffer of up to twice the size will do: a batch of half
+//! the length runs in the buffers of the longer one, and memory is not cut into pieces by giving up and asking again.
+//! Before memory is asked of the system, free buffers are given up as long as all buffers together would exceed the most
+//! that was ever in use at once: so the free ones never raise the peak.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +35,8 @@ impl Buffers {
     pub fn take(&self, n_line: usize) -> Buffer {
         let size = rounded(n_line);
         let mut free = self.lock();
-        free.n_used_line += size;
         let lines = free.reuse(size);
+        free.n_used_line += lines.as_ref().map_or(size, Vec::len);
         if lines.is_none() {
             free.make_room(size);
         }
@@ -52,8 +53,10 @@ impl Buffers {
 
 impl Free {
     fn reuse(&mut self, size: usize) -> Option<Vec<Line>> {
-        let lines = self.by_size.get_mut(&size)?.pop()?;
-        self.n_free_line -= size;
+        let (_, buffers) =
+            self.by_size.range_mut(size..=2 * size).find(|(_, buffers)| !buffers.is_empty())?;
+        let lines = buffers.pop()?;
+        self.n_free_line -= lines.len();
         Some(lines)
     }
 
@@ -125,6 +128,18 @@ mod tests {
         drop(first);
         let second = buffers.take(990);
         assert_eq!(address(&second), place);
+    }
+
+    #[test]
+    fn a_free_buffer_serves_half_its_size_but_no_less() {
+        let buffers = Buffers::default();
+        let first = buffers.take(1024);
+        let place = address(&first);
+        drop(first);
+        assert_ne!(address(&buffers.take(500)), place);
+        let half = buffers.take(512);
+        assert_eq!(address(&half), place);
+        assert_eq!(buffers.lock().n_used_line, 1024, "what is in use is counted whole");
     }
 
     #[test]

@@ -156,6 +156,11 @@ impl<B: Backend> Attachments<B> {
         self.trained.contains_key(&site) || self.low_rank.contains_key(&site)
     }
 
+    /// Blocks, counted from the embedding, whose input depends on nothing that is attached or trained.
+    pub fn n_frozen_block(&self, n_layer: usize) -> usize {
+        self.lowest().layer().min(n_layer - 1)
+    }
+
     /// The lowest thing that is trained: the backward ends there. None if it is above all blocks, or nothing.
     pub(crate) fn lowest(&self) -> Depth {
         let blocks = self.low_rank.keys().chain(self.trained.keys()).map(|site| Depth::of(*site));
@@ -194,6 +199,11 @@ impl Depth {
 
     pub fn block(layer: usize, step: Step) -> Self {
         Self(1 + 3 * layer + step as usize)
+    }
+
+    /// The block that this is in, or the block above the embedding.
+    pub fn layer(self) -> usize {
+        self.0.saturating_sub(1) / 3
     }
 
     fn of(site: Site) -> Self {

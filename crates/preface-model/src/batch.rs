@@ -86,8 +86,17 @@ pub struct Batch<B: Backend> {
     /// The rows that have a target.
     pub(crate) selected: Selected<B>,
     pub(crate) targets: B::Targets,
+    /// The different texts.
+    pub(crate) texts: Vec<Text>,
     n_target: usize,
     work: Work,
+}
+
+/// A text and where its rows lie: for what is known of it from elsewhere.
+pub(crate) struct Text {
+    pub tokens: Vec<u32>,
+    /// Rows of the packed matrix, in the order of the tokens.
+    pub rows: Vec<usize>,
 }
 
 impl<B: Backend> Batch<B> {
@@ -138,6 +147,7 @@ impl<B: Backend> Batch<B> {
             n_key: (0..rows.ids.len()).map(keys).sum(),
             n_loss_key: target_rows.iter().map(|&row| keys(row as usize)).sum(),
         };
+        let texts = texts(&trie, &rows);
         let soft = SoftRows::take(backend, spec.vocab_size, &mut rows.ids);
         let masks = rows.masks.iter().copied().collect::<Option<Vec<RowMask>>>().map(|masks| RowMasks {
             selected: backend.masks(&target_rows.iter().map(|&row| masks[row as usize]).collect::<Vec<_>>()),
@@ -157,6 +167,7 @@ impl<B: Backend> Batch<B> {
                 plan: backend.plan(&wanted.plan(&rows.plan)),
             },
             targets: backend.targets(&wanted.targets(label_smoothing)),
+            texts,
             n_target: sequences.iter().map(|sequence| sequence.targets().len()).sum(),
             work,
         })
@@ -212,6 +223,20 @@ impl Rows {
     fn span(&self, node: usize) -> Range<usize> {
         self.plan.runs[node].rows.clone()
     }
+}
+
+/// One for each leaf.
+fn texts(trie: &Trie, rows: &Rows) -> Vec<Text> {
+    let mut leaves = trie.leaves.clone();
+    leaves.sort_unstable();
+    leaves.dedup();
+    let text = |leaf| {
+        let mut nodes: Vec<usize> = trie.upwards(leaf).collect();
+        nodes.reverse();
+        let rows_of_text: Vec<usize> = nodes.into_iter().flat_map(|node| rows.span(node)).collect();
+        Text { tokens: rows_of_text.iter().map(|&row| rows.ids[row]).collect(), rows: rows_of_text }
+    };
+    leaves.into_iter().map(text).collect()
 }
 
 /// What each packed row is to predict: tokens, and how many sequences predict them there.

@@ -249,6 +249,7 @@ impl ModelFiles {
             final_norm,
             own_head,
             recompute: false,
+            inputs: None,
         })
     }
 }

@@ -1,11 +1,16 @@
 //! A frozen decoder-only language model: forward, loss, and the gradient of what is attached to it.
 
-use preface_backend::{Backend, Direction, Epilogue, Head, Norm, Storage, Term};
+use std::ops::Range;
+
+use preface_backend::{
+    AttentionPlan, Backend, Direction, Epilogue, Head, KeyRun, Norm, QueryRun, Storage, Term,
+};
 
 use crate::attachments::{Depth, Step};
+use crate::inputs::{InputCache, TextKey};
 use crate::layer::{Block, Context, Kept, Selected, Text};
 use crate::soft::SoftRows;
-use crate::{Attachments, AttachmentsGrad, Batch, ModelSpec, Site};
+use crate::{Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, Site};
 
 /// Weights on a backend.
 pub struct Model<B: Backend> {
@@ -19,6 +24,7 @@ pub struct Model<B: Backend> {
     /// The head where it is not the embedding.
     pub(crate) own_head: Option<B::Weight>,
     pub(crate) recompute: bool,
+    pub(crate) inputs: Option<InputCache>,
 }
 
 impl<B: Backend> Model<B> {
@@ -38,6 +44,12 @@ impl<B: Backend> Model<B> {
         self.recompute = recompute;
     }
 
+    /// Keeps up to `max_bytes` of inputs of the lowest block that something is attached to or trained in, text by text, so
+    /// that what lies below it is run once. From then on that input is rounded as `storage` says, kept or not.
+    pub fn keep_inputs(&mut self, storage: InputStorage, max_bytes: usize) {
+        self.inputs = Some(InputCache::new(storage, max_bytes));
+    }
+
     /// Bytes that the weights occupy as stored.
     pub fn weight_bytes(&self) -> usize {
         let blocks = self.blocks.iter().flat_map(|block| {
@@ -55,7 +67,9 @@ impl<B: Backend> Model<B> {
     /// Negative log-likelihood in nats of every row that has a target, in the batch's order: where sequences share rows,
     /// that of all their targets there.
     pub fn loss(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
-        let x = self.run(&self.context(batch, attachments, Some(&batch.selected)), batch);
+        let context = self.context(batch, attachments, Some(&batch.selected));
+        let (first, x) = self.enter(&context, batch);
+        let x = self.run(&context, first..self.blocks.len(), x);
         let normed = self.normed(&x);
         let mut loss = self.backend.rows(batch.selected.n_row, 1, Storage::Exact);
         self.backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, None);
@@ -71,8 +85,8 @@ impl<B: Backend> Model<B> {
     ) -> Vec<f32> {
         let backend = &self.backend;
         let context = self.context(batch, attachments, Some(&batch.selected));
-        let (mut x, mut kept) = (self.embed(&context, batch), Vec::new());
-        for (layer, block) in self.blocks.iter().enumerate() {
+        let ((first, mut x), mut kept) = (self.enter(&context, batch), Vec::new());
+        for (layer, block) in self.blocks.iter().enumerate().skip(first) {
             let (next, block_kept) = Kept::forward(block, &context, layer, x, self.recompute);
             x = next;
             kept.push(block_kept);
@@ -94,8 +108,8 @@ impl<B: Backend> Model<B> {
             backend.head_grad(&self.head(), &normed, &batch.targets, place.weight, &mut grads.flat);
         }
         let lowest = attachments.lowest();
-        for (layer, block) in self.blocks.iter().enumerate().rev() {
-            let kept = kept.pop().expect("one entry for each block");
+        for (layer, block) in self.blocks.iter().enumerate().skip(first).rev() {
+            let kept = kept.pop().expect("one entry for each block from the first on");
             if lowest <= Depth::block(layer, Step::Bottleneck) {
                 kept.backward(block, &context, layer, &mut d_x, grads, lowest);
             }
@@ -139,7 +153,8 @@ impl<B: Backend> Model<B> {
     /// Logits `[n_row, vocab_size]` of every row of the batch, row-major. For tests and inspection: it stores them
     /// whole.
     pub fn logits(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
-        let x = self.run(&self.context(batch, attachments, None), batch);
+        let context = self.context(batch, attachments, None);
+        let x = self.run(&context, 0..self.blocks.len(), self.embed(&context, batch));
         self.backend.read(&self.head_logits(&x))
     }
 
@@ -180,11 +195,53 @@ impl<B: Backend> Model<B> {
         self.embed_tokens(context, &batch.ids, batch.soft.as_ref(), batch.n_row)
     }
 
-    fn run(&self, context: &Context<'_, B>, batch: &Batch<B>) -> B::Rows {
-        let blocks = self.blocks.iter().enumerate();
-        blocks.fold(self.embed(context, batch), |x, (layer, block)| {
-            block.forward(context, layer, &x, Text::Own)
-        })
+    /// The lowest block that is run for its own sake, and its input.
+    fn enter(&self, context: &Context<'_, B>, batch: &Batch<B>) -> (usize, B::Rows) {
+        let first = context.attachments.n_frozen_block(self.blocks.len());
+        let x = match &self.inputs {
+            Some(inputs) if first > 0 && batch.masks.is_none() => self.kept_input(inputs, batch, first),
+            _ => self.run(context, 0..first, self.embed(context, batch)),
+        };
+        (first, x)
+    }
+
+    /// The input of block `layer`, of which nothing that is attached changes a number.
+    fn kept_input(&self, inputs: &InputCache, batch: &Batch<B>, layer: usize) -> B::Rows {
+        let width = self.spec.d_model;
+        let mut values = vec![0.0; batch.n_row * width];
+        for text in &batch.texts {
+            let key = TextKey { layer, tokens: text.tokens.clone() };
+            let kept = inputs.rows(&key, || self.text_input(&text.tokens, layer));
+            for (&row, kept) in text.rows.iter().zip(kept.chunks_exact(width)) {
+                values[row * width..(row + 1) * width].copy_from_slice(kept);
+            }
+        }
+        self.backend.rows_from(&values, width, Storage::Exact)
+    }
+
+    /// The input of block `layer` for a text alone.
+    fn text_input(&self, tokens: &[u32], layer: usize) -> Vec<f32> {
+        let rows = 0..tokens.len();
+        let own =
+            KeyRun { store: 0, rows: rows.clone(), causal_from: Some(0), bias_from: None, dropout: None };
+        let run = QueryRun { rows: rows.clone(), first_position: 0, keys: vec![own] };
+        let context = Context {
+            backend: &self.backend,
+            spec: &self.spec,
+            rotary: self.rotary.as_ref(),
+            positions: &self.backend.index(&rows.map(|row| row as u32).collect::<Vec<_>>()),
+            plan: &self.backend.plan(&AttentionPlan { runs: vec![run] }),
+            selected: None,
+            attachments: &Attachments::none(),
+            masks: None,
+        };
+        let x = self.embed_tokens(&context, &self.backend.index(tokens), None, tokens.len());
+        self.backend.read(&self.run(&context, 0..layer, x))
+    }
+
+    /// Some blocks, one after the other.
+    fn run(&self, context: &Context<'_, B>, layers: Range<usize>, x: B::Rows) -> B::Rows {
+        layers.fold(x, |x, layer| self.blocks[layer].forward(context, layer, &x, Text::Own))
     }
 
     fn normed(&self, x: &B::Rows) -> B::Rows {

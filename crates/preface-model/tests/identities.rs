@@ -3,7 +3,8 @@
 
 use preface_backend::{Backend, Counting, Dropout, Reference};
 use preface_model::{
-    Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, Segment, Sequence, packed_rows,
+    Attachments, Batch, Feed, InputStorage, KvCache, Model, ModelError, ModelFiles, ParameterGrad, Part,
+    Segment, Sequence, Site, packed_rows,
 };
 use proptest::prelude::*;
 use testkit::{Golden, Tolerance, assert_close, check_gradient};
@@ -123,6 +124,46 @@ fn computing_again_what_was_not_kept_changes_no_bit() {
         let kept = loss_and_gradient(&model, &attachments, &[&sequences], 0.0);
         model.set_recompute(true);
         assert_eq!(loss_and_gradient(&model, &attachments, &[&sequences], 0.0), kept, "{name}");
+    }
+}
+
+/// The upper weights of the last block are trained; all that lies below its input is kept.
+#[test]
+fn going_on_from_a_kept_input_gives_the_loss_and_gradient_of_the_whole_way() {
+    for name in ["tiny_llama", "tiny_gpt2"] {
+        let mut model = model(name);
+        let spec = model.spec().clone();
+        let site = Site::decoder(spec.n_layer - 1, Part::Up);
+        let attachments = Attachments {
+            trained: [(site, ParameterGrad { weight: 0, bias: None })].into(),
+            n_gradient: spec.activation.input_width(spec.d_ff) * spec.d_model,
+            ..Attachments::none()
+        };
+        assert_eq!(attachments.n_frozen_block(spec.n_layer), spec.n_layer - 1);
+        let shared: Vec<u32> = (10..22).collect();
+        let texts = [vec![5, 6, 7, 8, 9], [&shared[..], &[30, 31]].concat(), [&shared[..], &[40]].concat()];
+        let sequences: Vec<Sequence<'_>> = texts.iter().map(|text| sequence(text, 2, None)).collect();
+        let run = |model: &Model<Reference>| {
+            let mut grads = attachments.zero_grad(&Reference);
+            let batch = Batch::pack(&Reference, &spec, &attachments, &sequences, 0.0).unwrap();
+            let loss = model.loss_and_gradient(&batch, &attachments, &mut grads);
+            assert_eq!(model.loss(&batch, &attachments), loss, "{name}");
+            (loss, Reference.read(&grads.flat))
+        };
+        let (loss, gradient) = run(&model);
+        assert!(gradient.iter().any(|g| *g != 0.0));
+        model.keep_inputs(InputStorage::F32, 1 << 20);
+        for _ in 0..2 {
+            assert_eq!(run(&model), (loss.clone(), gradient.clone()), "{name}: not rounded, no bit differs");
+        }
+        model.keep_inputs(InputStorage::Bf16, 1 << 20);
+        let rounded = run(&model);
+        assert_ne!(rounded.0, loss, "the kept input is used");
+        assert_close(name, &rounded.0, &loss, Tolerance { abs: 0.0, rel: 1e-2 });
+        assert_close(name, &rounded.1, &gradient, Tolerance { abs: 0.0, rel: 5e-2 });
+        assert_eq!(run(&model), rounded);
+        model.keep_inputs(InputStorage::Bf16, 0);
+        assert_eq!(run(&model), rounded, "{name}: whether there is room changes nothing");
     }
 }
 

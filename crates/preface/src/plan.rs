@@ -32,12 +32,14 @@ pub struct MemoryPlan {
     pub parameters: usize,
     /// The most rows that are alive at once.
     pub step: usize,
+    /// Inputs of the lowest trained block, kept from epoch to epoch.
+    pub inputs: usize,
 }
 
 impl MemoryPlan {
     /// All of it.
     pub fn total(&self) -> usize {
-        self.program + self.weights + self.parameters + self.step
+        self.program + self.weights + self.parameters + self.step + self.inputs
     }
 
     /// Whether what is still to come fits into so many bytes.
@@ -50,13 +52,16 @@ impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "needs about {} (weights {}, step {}, parameters {}, program and data {})",
+            "needs about {} (weights {}, step {}, parameters {}, ",
             ui::bytes(self.total()),
             ui::bytes(self.weights),
             ui::bytes(self.step),
             ui::bytes(self.parameters),
-            ui::bytes(self.program)
-        )
+        )?;
+        if self.inputs > 0 {
+            write!(f, "inputs of the lowest trained layer {}, ", ui::bytes(self.inputs))?;
+        }
+        write!(f, "program and data {})", ui::bytes(self.program))
     }
 }
 
@@ -109,6 +114,7 @@ impl Planner {
             weights: self.counting.weight_total(),
             parameters: n_vector * n_trained * size_of::<f32>(),
             step: self.counting.rows_peak(),
+            inputs: 0,
         }
     }
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use preface_backend::Backend;
-use preface_cpu::CpuBackend;
+use preface_cpu::{CpuBackend, Precision};
 use preface_data::sampler::{BatchBy, Sampler, Units};
 use preface_data::{Dataset, Form, Lexicalisations, Linearisation, ReadOptions};
-use preface_model::{Fingerprint, Model};
+use preface_model::{Fingerprint, InputStorage, Model};
 use preface_train::{EVAL_LOSS, End, MetricsFile, Outcome, TokenPair, TrainSettings, Trainer, loss_curve};
 use preface_tune::init::{Init, text_rows};
 use preface_tune::{Method, Prefix, Reparametrisation, Trained};
@@ -161,6 +161,11 @@ impl Job {
         }
         let mut model = engine::load(&self.source.files, &self.config.compute)?;
         model.set_recompute(self.config.training.recompute);
+        let storage = match engine::options(&self.config.compute)?.precision {
+            Precision::F32 => InputStorage::F32,
+            Precision::Bf16 => InputStorage::Bf16,
+        };
+        model.keep_inputs(storage, plan::INPUT_CACHE_BYTES);
         let described = model.backend().describe();
         self.config.compute.precision = described.precision.to_owned();
         self.config.compute.tier = described.tier.clone();

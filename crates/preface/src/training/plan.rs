@@ -5,11 +5,15 @@ use preface_backend::Dropout;
 use preface_train::{GradientSum, TokenPair, TrainSettings, evaluate_loss, largest_step};
 
 use super::Job;
+use crate::engine;
 use crate::plan::{MemoryPlan, Planner};
 use crate::ui;
 
 /// Vectors as long as the parameters: themselves, their gradient, two moments, the best so far.
 const PARAMETER_VECTORS: usize = 5;
+
+/// The most that is kept of inputs of the lowest trained block.
+pub const INPUT_CACHE_BYTES: usize = 1 << 30;
 
 impl Job {
     /// Counts what the run will need.
@@ -25,8 +29,8 @@ impl Job {
         let mut method = self.method(&planner.model)?;
         let n_trained = method.parameters().values().len();
         let budget = settings.max_tokens_per_batch;
+        let attachments = method.attach(&mut planner.model);
         if !self.valid_pairs.is_empty() {
-            let attachments = method.attach(&mut planner.model);
             evaluate_loss(&planner.model, &attachments, method.segment(), &self.valid_pairs, budget)?;
         }
         let pairs = largest_step(settings, &self.train_pairs)?;
@@ -39,7 +43,15 @@ impl Job {
             masks: &|_| None,
         };
         planner.step(&mut *method, &pairs, budget, wanted)?;
-        Ok(planner.plan(n_trained, PARAMETER_VECTORS))
+        let mut plan = planner.plan(n_trained, PARAMETER_VECTORS);
+        if attachments.n_frozen_block(planner.model.spec().n_layer) > 0 {
+            let n_token: usize =
+                self.train_pairs.iter().chain(&self.valid_pairs).map(TokenPair::n_token).sum();
+            let precision = engine::options(&self.config.compute)?.precision;
+            let all = n_token * planner.model.spec().d_model * precision.bytes();
+            plan.inputs = all.min(INPUT_CACHE_BYTES);
+        }
+        Ok(plan)
     }
 
     /// Refuses a run that would not fit into `available` bytes, and says what would.
