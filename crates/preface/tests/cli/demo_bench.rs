@@ -72,3 +72,28 @@ fn benches_print_one_object_with_the_promised_keys() {
     let golden = repository().join("tests/golden/tiny_gpt2/model");
     done(folder, &["bench", "train", "--model", golden.to_str().unwrap(), "--workload", "w.json"]);
 }
+
+/// Batches of changing length, so that memory that is given up and asked for again would show.
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "needs smollm2: cargo xtask fetch smollm2"]
+fn smollm2_needs_the_memory_that_was_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let tokens = |seed: usize, n: usize| -> Vec<usize> {
+        (0..n).map(|i| 3 + (seed * 977 + i * 31) % 40_000).collect()
+    };
+    let pair = |seed: usize, n: usize| (tokens(seed, n), tokens(seed + 1, n / 2));
+    let lengths = [50, 20, 60, 30, 70, 25, 40, 65, 35, 70, 20, 55];
+    let workload: Vec<Vec<_>> =
+        lengths.iter().map(|&n| (0..6).map(|i| pair(1000 * n + 2 * i, n)).collect()).collect();
+    write(folder, "w.json", serde_json::to_string(&workload).unwrap());
+    let model = repository().join("fetched/smollm2.gguf");
+    for more in [&[][..], &["--recompute"]] {
+        let args = ["bench", "train", "--model", model.to_str().unwrap(), "--workload", "w.json", "--json"];
+        let report = json(done(folder, &[&args[..], more].concat()).stdout.lines().last().unwrap());
+        let [planned, peak] =
+            ["planned_memory_bytes", "peak_memory_bytes"].map(|key| report[key].as_f64().unwrap());
+        assert!((planned - peak).abs() <= 0.1 * peak, "{more:?}: planned {planned}, needed {peak}");
+    }
+}
