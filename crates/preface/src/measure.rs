@@ -13,10 +13,20 @@ pub fn resident_memory_bytes() -> Option<u64> {
 /// Bytes that the process may still use: what the system has free, or what a limit on the process or on its control
 /// group leaves. Nothing where the system does not tell.
 pub fn available_memory_bytes() -> Option<u64> {
-    let number = |path: &str| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .and_then(|limit| Some(limit.saturating_sub(number("/sys/fs/cgroup/memory.current")?)));
-    [kibibytes("/proc/meminfo", "MemAvailable:"), group, address_space()].into_iter().flatten().min()
+    [kibibytes("/proc/meminfo", "MemAvailable:"), control_group(), address_space()]
+        .into_iter()
+        .flatten()
+        .min()
+}
+
+/// What the limit on the control group leaves, if there is one. Cached files that nobody uses give way.
+fn control_group() -> Option<u64> {
+    let read = |name: &str| fs_err::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let statistics = read("stat")?;
+    let cached = statistics.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+    let used = number("current")?.saturating_sub(cached.trim().parse().ok()?);
+    Some(number("max")?.saturating_sub(used))
 }
 
 /// What the limit on the process's addresses leaves, if there is one.
