@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
-    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix, Norm, Place,
-    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term,
+    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place, Rotation,
+    RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 /// Bytes of a matrix of so many rows and columns.
@@ -119,10 +119,14 @@ impl Backend for Counting {
         (rows.n_row, rows.width)
     }
 
-    fn weight(&self, parts: Vec<HostMatrix>) -> CountedWeight {
-        let n_out = parts.iter().map(|part| part.n_row).sum();
-        let n_in = parts[0].n_column;
-        let bytes = n_out * n_in * self.bytes_per_number;
+    fn stored_weight(&self, parts: Vec<WeightPart>) -> CountedWeight {
+        let n_out = parts.iter().map(|part| part.shape().0).sum();
+        let n_in = parts[0].shape().1;
+        let bytes = |part: &WeightPart| match part {
+            WeightPart::Values(matrix) => matrix.n_row * matrix.n_column * self.bytes_per_number,
+            WeightPart::Blocks(matrix) => matrix.n_byte(),
+        };
+        let bytes = parts.iter().map(bytes).sum();
         self.tally.weights.fetch_add(bytes, Ordering::Relaxed);
         CountedWeight { n_out, n_in, bytes }
     }

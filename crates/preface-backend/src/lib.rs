@@ -21,6 +21,7 @@
 
 mod activation;
 mod attention;
+pub mod blocks;
 pub mod conformance;
 mod counting;
 mod dropout;
@@ -33,10 +34,11 @@ pub use activation::{Activation, Function};
 pub use attention::{
     AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, RelativeBias, StoreGrad,
 };
+pub use blocks::{BlockFormat, BlockMatrix};
 pub use counting::{CountedRows, CountedWeight, Counting, SizeOf};
 pub use dropout::{Dropout, RowMask};
 pub use head::{Head, RowTarget, TokenWeight};
-pub use linear::{Direction, Epilogue, HostMatrix, Term};
+pub use linear::{Direction, Epilogue, HostMatrix, Term, WeightPart};
 pub use norm::{Norm, NormKind};
 pub use reference::{Reference, ReferenceRows, ReferenceWeight};
 
@@ -123,7 +125,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn shape(&self, rows: &Self::Rows) -> (usize, usize);
     /// A weight made of matrices stacked along their output features, so that query, key and value (or gate and
     /// up) are one product. All parts have the same `n_in`.
-    fn weight(&self, parts: Vec<HostMatrix>) -> Self::Weight;
+    fn weight(&self, parts: Vec<HostMatrix>) -> Self::Weight {
+        self.stored_weight(parts.into_iter().map(WeightPart::Values).collect())
+    }
+    /// The same of parts that may be blocks: a backend may keep those as they are, and multiplies with exactly the
+    /// values that they decode to where [`Description::precision`] is `f32`.
+    fn stored_weight(&self, parts: Vec<WeightPart>) -> Self::Weight;
     /// `(n_out, n_in)`.
     fn weight_shape(&self, weight: &Self::Weight) -> (usize, usize);
     /// Bytes that the weight occupies as stored.

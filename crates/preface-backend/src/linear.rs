@@ -3,7 +3,7 @@
 //! `acc[i, o] = sum over terms of sum_k x[i, k] W[o, k]` (plain) or `x[i, k] W[k, o]` (transposed), then `+ bias`,
 //! then the [`Epilogue`]. A low-rank delta is a second term.
 
-use crate::{Activation, Backend};
+use crate::{Activation, Backend, BlockMatrix};
 
 /// Which way a stored weight `[n_out, n_in]` is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,4 +64,23 @@ pub struct HostMatrix {
     pub n_column: usize,
     /// `n_row * n_column` values.
     pub values: Vec<f32>,
+}
+
+/// Some output features of a weight, as they come to a backend.
+#[derive(Clone, Debug)]
+pub enum WeightPart {
+    /// Numbers, stored in the backend's precision.
+    Values(HostMatrix),
+    /// Quantised blocks.
+    Blocks(BlockMatrix),
+}
+
+impl WeightPart {
+    /// `(output features, input features)`
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Values(matrix) => (matrix.n_row, matrix.n_column),
+            Self::Blocks(matrix) => (matrix.n_row(), matrix.n_column()),
+        }
+    }
 }

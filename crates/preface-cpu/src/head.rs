@@ -19,7 +19,7 @@ use crate::product::{Factors, memory, product};
 use crate::rows::RowKernel;
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, Simd, exp_sum, largest, narrow, sum2, update};
-use crate::storage::{CpuRows, Element, SharedRows, Values, View};
+use crate::storage::{CpuRows, Element, SharedRows, View};
 
 /// Parts of the vocabulary. Fixed, so that sums are the same for any number of threads.
 const N_PART: usize = 16;
@@ -141,8 +141,9 @@ impl Kernel for Part<'_> {
             weight: head.weight,
             direction: Direction::Plain,
             depth: 0..width,
+            quantised: None,
         }];
-        let in_bf16 = matches!(head.weight.values, Values::Bf16(_));
+        let in_bf16 = head.weight.element == Element::Bf16;
         let n_exponential = if in_bf16 { n * BLOCK / 2 } else { n * BLOCK };
         let n_memory = memory(&logit_factors, 1, BLOCK).max(memory(
             &sum_factors(head, 0..BLOCK, View::F32(&[])),
@@ -230,7 +231,7 @@ impl Kernel for Part<'_> {
 /// The second product of a block: exponentials with the block's rows of the weight.
 fn sum_factors<'a>(head: &CpuHead<'a>, block: Range<usize>, exponentials: View<'a>) -> [Factors<'a>; 1] {
     let (weight, direction) = (head.weight, Direction::Transposed);
-    [Factors { x: exponentials, x_stride: BLOCK, weight, direction, depth: block }]
+    [Factors { x: exponentials, x_stride: BLOCK, weight, direction, depth: block, quantised: None }]
 }
 
 /// Turns the products of one row and block into exponentials and takes up their statistics.
@@ -349,7 +350,7 @@ impl RowKernel for Combine<'_> {
             );
         }
         for token in &target.tokens {
-            let row = self.head.weight.part(token.token as usize, 0..width).floats(simd, wide);
+            let row = self.head.weight.floats(simd, token.token as usize, wide);
             let minus = simd.splat(-token.weight);
             update(
                 simd,
@@ -407,7 +408,7 @@ impl Kernel for SumRows<'_> {
         let [sum, wide] = self.scratch;
         sum.fill(0.0);
         for token in tokens(self.part, self.head.weight.n_out) {
-            let row = self.head.weight.part(token, 0..sum.len()).floats(simd, wide);
+            let row = self.head.weight.floats(simd, token, wide);
             update(
                 simd,
                 sum,

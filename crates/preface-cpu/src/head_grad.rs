@@ -15,7 +15,7 @@ use crate::linear::in_words;
 use crate::product::{Factors, memory, product};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, SQUARE, Simd, exp_sum, largest, narrow, turn_rows, update};
-use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, Values, View, ViewMut};
+use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, View, ViewMut};
 
 /// Tokens of a block.
 const BLOCK: usize = 384;
@@ -91,6 +91,7 @@ impl<'a> Logits<'a> {
             weight: self.head.weight,
             direction: Direction::Plain,
             depth: 0..self.head.weight.n_in,
+            quantised: None,
         }]
     }
 
@@ -179,7 +180,7 @@ impl Kernel for Gradient<'_> {
         let Self { logits, targets, log_sum_exp, x, first, grads, scratch } = self;
         let (n, width, vocab) = (targets.len(), x.n_in, logits.head.weight.n_out);
         let (block, n_token) = (logits.block.clone(), logits.block.len());
-        let in_bf16 = matches!(x.values, Values::Bf16(_));
+        let in_bf16 = x.element == Element::Bf16;
         let stride = n.next_multiple_of(SQUARE);
         let mut factors = [Factors {
             x: View::F32(&[]),
@@ -187,6 +188,7 @@ impl Kernel for Gradient<'_> {
             weight: x,
             direction: Direction::Transposed,
             depth: 0..n,
+            quantised: None,
         }];
         let n_memory = logits.memory().max(memory(&factors, 1, width));
         let n_narrow = if in_bf16 { BLOCK * stride / 2 } else { 0 };

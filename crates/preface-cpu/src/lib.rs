@@ -4,6 +4,7 @@
 //! - `pool`: threads. Results are the same to the bit for any number of them: every sum runs over fixed pieces in a
 //!   fixed order.
 //! - `buffers`, `storage`, `scratch`: memory, used again and again.
+//! - `blocks`: quantised weights.
 //! - one file for each operation: `rows`, `linear` (over `product`), `norm`, `rotary`, `attention`, `head`.
 //!
 //! ```
@@ -18,6 +19,7 @@
 
 mod activation;
 mod attention;
+mod blocks;
 mod buffers;
 mod dropout;
 mod head;
@@ -26,6 +28,7 @@ mod linear;
 mod multiply;
 mod norm;
 mod parameter_grads;
+mod peak;
 mod pool;
 mod product;
 mod rotary;
@@ -41,8 +44,8 @@ mod weight_grad;
 use std::ops::{Deref, DerefMut, Range};
 
 use preface_backend::{
-    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix, Norm, Place,
-    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term,
+    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place, Rotation,
+    RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 pub use attention::CpuPlan;
@@ -52,7 +55,7 @@ pub use tier::Tier;
 use buffers::Buffers;
 use pool::Pool;
 use simd::{Kernel, Simd};
-use storage::{Element, View, ViewMut};
+use storage::{Element, ReadWeight, View, ViewMut};
 
 /// Why a backend could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -254,7 +257,7 @@ impl Backend for CpuBackend {
         (rows.n_row, rows.width)
     }
 
-    fn weight(&self, parts: Vec<HostMatrix>) -> CpuWeight {
+    fn stored_weight(&self, parts: Vec<WeightPart>) -> CpuWeight {
         CpuWeight::new(parts, self.element(Storage::Compact))
     }
 
@@ -377,7 +380,7 @@ impl Backend for CpuBackend {
 
     fn read_weight(&self, weight: &CpuWeight) -> Vec<f32> {
         let mut values = vec![0.0; weight.n_out * weight.n_in];
-        self.tier.run(Copy(ViewMut::F32(&mut values), weight.view()));
+        self.tier.run(ReadWeight { weight, to: &mut values });
         values
     }
 

@@ -7,7 +7,8 @@ use preface_backend::{Activation, Direction, Epilogue, Term};
 
 use crate::CpuBackend;
 use crate::activation::{activate, activate_grad, gate, gate_grad};
-use crate::product::{Factors, block_columns, memory, product};
+use crate::blocks::dots::{self, Quantised};
+use crate::product::{Factors, THIN_ROWS, block_columns, memory, product};
 use crate::rows::RowKernel;
 use crate::simd::{Kernel, Simd, update};
 use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, Values};
@@ -33,18 +34,20 @@ pub fn linear(
     }
     let tail = Tail::new(epilogue, n_row, product_width);
     assert_eq!((out.n_row, out.width), (n_row, tail.out_width(product_width)), "linear: shape of out");
-    let converted: Vec<Option<CpuRows>> =
-        terms.iter().map(|term| in_words(backend, term.x, term.weight)).collect();
+    let lefts: Vec<Left> = terms.iter().map(|term| Left::new(backend, term)).collect();
     let factors: Vec<Factors<'_>> = terms
         .iter()
-        .zip(&converted)
-        .map(|(term, converted)| (term, converted.as_ref().unwrap_or(term.x)))
-        .map(|(term, x)| Factors {
-            x: x.view(),
-            x_stride: x.width,
-            weight: term.weight,
-            direction: term.direction,
-            depth: 0..term.x.width,
+        .zip(&lefts)
+        .map(|(term, left)| {
+            let x = left.converted.as_ref().unwrap_or(term.x);
+            Factors {
+                x: x.view(),
+                x_stride: x.width,
+                weight: term.weight,
+                direction: term.direction,
+                depth: 0..term.x.width,
+                quantised: left.quantised.as_ref(),
+            }
         })
         .collect();
     // A gate's two halves are computed side by side.
@@ -73,11 +76,32 @@ pub fn linear(
     });
 }
 
-/// A copy of `x` stored as the weight is, in rows of whole words, if `x` itself is not.
+/// A term's rows in the form that its weight is multiplied with, as far as they are not in it.
+struct Left {
+    converted: Option<CpuRows>,
+    quantised: Option<Quantised>,
+}
+
+impl Left {
+    fn new(backend: &CpuBackend, term: &Term<'_, CpuBackend>) -> Self {
+        let few = term.x.n_row <= THIN_ROWS && term.direction == Direction::Plain;
+        let in_bytes = match &term.weight.values {
+            Values::Parts(parts) => few && term.weight.element == Element::Bf16 && dots::suits(parts),
+            Values::F32(_) | Values::Bf16(_) => false,
+        };
+        if in_bytes {
+            return Self { converted: None, quantised: Some(Quantised::new(backend, term.x)) };
+        }
+        Self { converted: in_words(backend, term.x, term.weight), quantised: None }
+    }
+}
+
+/// A copy of `x` stored as the weight is multiplied, in rows of whole words, if `x` itself is not.
 pub fn in_words(backend: &CpuBackend, x: &CpuRows, weight: &CpuWeight) -> Option<CpuRows> {
-    let (element, multiple) = match weight.values {
-        Values::F32(_) => (Element::F32, 1),
-        Values::Bf16(_) => (Element::Bf16, 2),
+    let element = weight.element;
+    let multiple = match element {
+        Element::F32 => 1,
+        Element::Bf16 => 2,
     };
     if x.element == element && x.width.is_multiple_of(multiple) {
         return None;

@@ -5,8 +5,8 @@
 //! costs a few percent of a product with hundreds of rows), then goes over its rows tile by tile and hands each tile to
 //! its caller while it is in the first-level cache: that is where bias, residual, gate and softmax happen.
 //!
-//! With at most [`THIN_ROWS`] rows, as in generation, packing would cost more than the product: rows of the weight are
-//! then used as they lie.
+//! With at most [`THIN_ROWS`] rows, as in generation, packing would cost more than it saves, and what counts is that the
+//! weight is read once, at the speed of the memory: its rows (or blocks, [`crate::blocks::dots`]) are then used as they lie.
 //!
 //! Each element is one sum over `k` in ascending order, so a result does not depend on how rows and columns are divided.
 
@@ -15,11 +15,12 @@ use std::ops::Range;
 use half::bf16;
 use preface_backend::Direction;
 
+use crate::blocks::{self, dots::Quantised};
 use crate::simd::{ComputeTile, DotRows, Dots, SQUARE, Simd, Tile, Words, turn_rows};
-use crate::storage::{CpuWeight, Values, View};
+use crate::storage::{CpuWeight, Element, Values, View};
 
 /// Rows up to which the weight is not packed.
-const THIN_ROWS: usize = 12;
+pub const THIN_ROWS: usize = 64;
 
 /// Columns of a panel are a divisor of this on every instruction set.
 const COLUMNS: usize = 48;
@@ -29,7 +30,7 @@ const PANEL_BYTES: usize = 512 * 1024;
 /// One product of a sum.
 #[derive(Clone)]
 pub struct Factors<'a> {
-    /// Left factor: rows of whole words (32 bits), stored as the weight is.
+    /// Left factor: rows of whole words (32 bits), stored as the weight is multiplied.
     pub x: View<'a>,
     /// Elements from one row of `x` to the next.
     pub x_stride: usize,
@@ -40,6 +41,8 @@ pub struct Factors<'a> {
     /// The weight's features that the columns of `x` are multiplied with. Where bf16 features are odd in number, `x` has
     /// a zero behind its last column.
     pub depth: Range<usize>,
+    /// `x` in eight bits, where it is to be multiplied with quantised blocks as they lie; `x` itself is not used then.
+    pub quantised: Option<&'a Quantised>,
 }
 
 /// Sums of some rows.
@@ -54,9 +57,9 @@ pub struct TileRows<'a> {
 
 impl Factors<'_> {
     fn kind(&self) -> Words {
-        match self.weight.values {
-            Values::F32(_) => Words::Floats,
-            Values::Bf16(_) => Words::Pairs,
+        match self.weight.element {
+            Element::F32 => Words::Floats,
+            Element::Bf16 => Words::Pairs,
         }
     }
 
@@ -72,10 +75,16 @@ impl Factors<'_> {
         self.depth.len().div_ceil(self.per_word())
     }
 
-    /// Whether the weight's rows can be used as they lie.
+    /// Whether the weight's rows are words.
     fn lies_in_words(&self) -> bool {
         let aligned = |n: usize| n.is_multiple_of(self.per_word());
-        self.direction == Direction::Plain && aligned(self.weight.n_in) && aligned(self.depth.start)
+        let plain = !matches!(self.weight.values, Values::Parts(_));
+        plain && self.direction == Direction::Plain && aligned(self.weight.n_in) && aligned(self.depth.start)
+    }
+
+    /// Whether the weight can be used as it lies.
+    fn needs_no_panel(&self) -> bool {
+        self.quantised.is_some() || self.lies_in_words()
     }
 }
 
@@ -110,21 +119,19 @@ pub fn product<S: Simd>(
 ) {
     let piece = pieces[0].len().next_multiple_of(S::PANEL_COLUMNS);
     let stride = piece * pieces.len();
-    let thin = rows.len() <= THIN_ROWS && factors.iter().all(Factors::lies_in_words);
+    let thin = rows.len() <= THIN_ROWS && factors.iter().all(Factors::needs_no_panel);
     let n_tile_row = if thin { rows.len() } else { S::PANEL_ROWS };
     let (sums, panels) = memory.split_at_mut(n_tile_row * stride);
     if thin {
         for (number, factors) in factors.iter().enumerate() {
             for (p, columns) in pieces.iter().enumerate() {
-                dots(
-                    simd,
-                    factors,
-                    rows.clone(),
-                    columns.clone(),
-                    &mut sums[p * piece..],
-                    stride,
-                    number > 0,
-                );
+                let (sums, add) = (&mut sums[p * piece..], number > 0);
+                match (&factors.weight.values, factors.quantised) {
+                    (Values::Parts(parts), Some(x)) => {
+                        blocks::dots::dots(simd, parts, x, rows.clone(), columns.clone(), sums, stride, add);
+                    }
+                    _ => dots(simd, factors, rows.clone(), columns.clone(), sums, stride, add),
+                }
             }
         }
         return each(rows.start, TileRows { sums, piece, stride });
@@ -191,6 +198,7 @@ fn dots<S: Simd>(
     let right: *const u32 = match &factors.weight.values {
         Values::F32(values) => values[first..last].as_ptr().cast(),
         Values::Bf16(values) => values[first..last].as_ptr().cast(),
+        Values::Parts(_) => unreachable!("parts do not lie in words"),
     };
     let out = &mut out[..(rows.len() - 1) * out_row + columns.len()];
     let dots = DotRows {
@@ -238,6 +246,10 @@ impl LeftRows {
 fn pack<S: Simd>(simd: S, factors: &Factors<'_>, columns: Range<usize>, panel: &mut [u32]) {
     let (depth, n_in) = (&factors.depth, factors.weight.n_in);
     match (&factors.weight.values, factors.direction) {
+        (Values::Parts(parts), direction) => {
+            let (element, depth) = (factors.weight.element, depth.clone());
+            blocks::panel::Piece { parts, n_in, element, columns, depth }.pack(simd, direction, panel);
+        }
         (Values::F32(weight), Direction::Plain) => {
             let row =
                 |column: usize| -> &[f32] { &weight[column * n_in + depth.start..column * n_in + depth.end] };

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::CpuBackend;
 use crate::simd::{Kernel, Simd, map, update};
-use crate::storage::{CpuRows, CpuWeight, SharedRows, View};
+use crate::storage::{CpuRows, CpuWeight, SharedRows};
 
 impl CpuBackend {
     /// Runs a kernel for ranges of rows that together are `0..n_row`, with `n_scratch` floats of scratch memory.
@@ -184,13 +184,13 @@ impl RowKernel for Embed<'_> {
     fn row<S: Simd>(&self, simd: S, row: usize, scratch: &mut [f32]) {
         let width = self.out.width();
         let (from, to) = scratch.split_at_mut(width);
-        let entry: View<'_> = self.table.part(self.ids[row] as usize, 0..width);
+        let entry = self.table.floats(simd, self.ids[row] as usize, from);
         // SAFETY: `for_rows` hands out each row once.
         let out = unsafe { self.out.part(row, 0..width) };
         match self.rule {
-            Rule::Scale(1.0) => out.copy(simd, entry),
+            Rule::Scale(1.0) => out.write(simd, entry),
             Rule::Scale(scale) => {
-                let (entry, scale) = (entry.floats(simd, from), simd.splat(scale));
+                let scale = simd.splat(scale);
                 map(
                     simd,
                     entry,
@@ -201,7 +201,6 @@ impl RowKernel for Embed<'_> {
                 out.write(simd, to);
             }
             Rule::Add => {
-                let entry = entry.floats(simd, from);
                 out.change(
                     simd,
                     to,

@@ -5,9 +5,10 @@ use std::ops::{Deref, DerefMut, Range};
 
 use bytemuck::Pod;
 use half::bf16;
-use preface_backend::{HostMatrix, Storage};
+use preface_backend::{Storage, WeightPart};
 
 use crate::CpuBackend;
+use crate::blocks::{Packed, Part, Store, part_of};
 use crate::buffers::{Buffer, Buffers, rounded};
 use crate::scratch::{LINE_F32, Line};
 use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
@@ -29,17 +30,23 @@ pub struct CpuRows {
     buffer: Buffer,
 }
 
-/// A weight `[n_out, n_in]`, row-major without gaps.
+/// A weight `[n_out, n_in]`.
 pub struct CpuWeight {
     pub(crate) n_out: usize,
     pub(crate) n_in: usize,
+    /// What it is multiplied in.
+    pub(crate) element: Element,
     pub(crate) values: Values,
 }
 
 /// The numbers of a weight.
 pub(crate) enum Values {
+    /// Row-major without gaps.
     F32(Aligned<f32>),
+    /// Row-major without gaps.
     Bf16(Aligned<bf16>),
+    /// Output features stored in different ways, one after the other, quantised blocks among them.
+    Parts(Vec<Part>),
 }
 
 /// Numbers that start at a cache line.
@@ -50,23 +57,30 @@ pub(crate) struct Aligned<T> {
 }
 
 impl<T: Pod> Aligned<T> {
-    fn collect(len: usize, values: impl Iterator<Item = T>) -> Self {
-        let mut lines: Vec<Line> = bytemuck::zeroed_vec((len * size_of::<T>()).div_ceil(size_of::<Line>()));
-        let elements: &mut [T] = bytemuck::cast_slice_mut(&mut lines);
-        elements.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let lines = bytemuck::zeroed_vec((len * size_of::<T>()).div_ceil(size_of::<Line>()));
         Self { lines, len, element: PhantomData }
     }
-}
 
-impl<T: Pod> Aligned<T> {
-    fn zeroed(len: usize) -> Self {
-        Self::collect(len, std::iter::empty())
+    fn collect(len: usize, values: impl Iterator<Item = T>) -> Self {
+        let mut all = Self::zeroed(len);
+        all.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        all
     }
 }
 
 impl<T: Pod> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+impl Values {
+    fn zeroed(len: usize, element: Element) -> Self {
+        match element {
+            Element::F32 => Self::F32(Aligned::zeroed(len)),
+            Element::Bf16 => Self::Bf16(Aligned::zeroed(len)),
+        }
     }
 }
 
@@ -87,6 +101,7 @@ impl Kernel for FromRows<'_> {
             match &mut self.to.values {
                 Values::F32(to) => ViewMut::F32(&mut to[place]).copy(simd, from),
                 Values::Bf16(to) => ViewMut::Bf16(&mut to[place]).copy(simd, from),
+                Values::Parts(_) => unreachable!("made as plain numbers"),
             }
         }
     }
@@ -236,20 +251,49 @@ impl<'a> SharedRows<'a> {
 }
 
 impl CpuWeight {
-    /// Stacks `parts` and stores them as `element`.
-    pub(crate) fn new(parts: Vec<HostMatrix>, element: Element) -> Self {
-        let n_in = parts.first().map_or(0, |part| part.n_column);
+    /// Stacks `parts`; plain numbers are stored as `element`, and everything is multiplied in it.
+    pub(crate) fn new(parts: Vec<WeightPart>, element: Element) -> Self {
+        let n_in = parts.first().map_or(0, |part| part.shape().1);
         for part in &parts {
-            assert_eq!(part.n_column, n_in, "weight: parts of different n_in");
-            assert_eq!(part.values.len(), part.n_row * part.n_column, "weight: values of a part");
+            assert_eq!(part.shape().1, n_in, "weight: parts of different n_in");
+            if let WeightPart::Values(matrix) = part {
+                assert_eq!(matrix.values.len(), matrix.n_row * matrix.n_column, "weight: values of a part");
+            }
         }
-        let n_out = parts.iter().map(|part| part.n_row).sum();
-        let all = parts.iter().flat_map(|part| &part.values).copied();
-        let values = match element {
-            Element::F32 => Values::F32(Aligned::collect(n_out * n_in, all)),
-            Element::Bf16 => Values::Bf16(Aligned::collect(n_out * n_in, all.map(bf16::from_f32))),
+        let n_out = parts.iter().map(|part| part.shape().0).sum();
+        let plain = parts.iter().map(|part| match part {
+            WeightPart::Values(matrix) => Some(matrix.values.as_slice()),
+            WeightPart::Blocks(_) => None,
+        });
+        let values = match plain.collect::<Option<Vec<_>>>() {
+            Some(all) => {
+                let all = all.into_iter().flatten().copied();
+                match element {
+                    Element::F32 => Values::F32(Aligned::collect(n_out * n_in, all)),
+                    Element::Bf16 => Values::Bf16(Aligned::collect(n_out * n_in, all.map(bf16::from_f32))),
+                }
+            }
+            None => {
+                let mut first = 0;
+                let stored = parts.iter().map(|part| {
+                    let n_row = part.shape().0;
+                    let store = match part {
+                        WeightPart::Blocks(matrix) => Store::Blocks(Packed::new(matrix)),
+                        WeightPart::Values(matrix) => {
+                            let (n, all) = (matrix.values.len(), matrix.values.iter().copied());
+                            match element {
+                                Element::F32 => Store::F32(Aligned::collect(n, all)),
+                                Element::Bf16 => Store::Bf16(Aligned::collect(n, all.map(bf16::from_f32))),
+                            }
+                        }
+                    };
+                    first += n_row;
+                    Part { rows: first - n_row..first, store }
+                });
+                Values::Parts(stored.collect())
+            }
         };
-        Self { n_out, n_in, values }
+        Self { n_out, n_in, element, values }
     }
 
     /// Rows in the place of a weight, stored as the backend's weights are.
@@ -264,23 +308,23 @@ impl CpuWeight {
         range: Range<usize>,
         n_in: usize,
     ) -> Self {
-        let n_out = range.len();
-        let values = match backend.element(Storage::Compact) {
-            Element::F32 => Values::F32(Aligned::zeroed(n_out * n_in)),
-            Element::Bf16 => Values::Bf16(Aligned::zeroed(n_out * n_in)),
-        };
-        let mut weight = Self { n_out, n_in, values };
+        let (n_out, element) = (range.len(), backend.element(Storage::Compact));
+        let mut weight = Self { n_out, n_in, element, values: Values::zeroed(n_out * n_in, element) };
         backend.tier.run(FromRows { rows, range, to: &mut weight });
         weight
     }
 
-    /// Puts other numbers in the place of its own.
+    /// Puts other numbers in the place of its own. Blocks become plain numbers: what is trained has no blocks.
     pub(crate) fn update(&mut self, backend: &CpuBackend, values: &[f32]) {
         const TASK: usize = 1 << 16;
         assert_eq!(values.len(), self.n_out * self.n_in, "update: numbers of the weight");
+        if matches!(self.values, Values::Parts(_)) {
+            self.values = Values::zeroed(values.len(), self.element);
+        }
         let to = match &mut self.values {
             Values::F32(to) => ViewMut::F32(&mut *to),
             Values::Bf16(to) => ViewMut::Bf16(&mut *to),
+            Values::Parts(_) => unreachable!("replaced above"),
         };
         let to = SharedRows::over(to);
         backend.pool.run(values.len().div_ceil(TASK), |task, _| {
@@ -291,29 +335,44 @@ impl CpuWeight {
         });
     }
 
-    /// The numbers.
-    pub(crate) fn view(&self) -> View<'_> {
-        match &self.values {
-            Values::F32(values) => View::F32(values),
-            Values::Bf16(values) => View::Bf16(values),
-        }
-    }
-
     /// Bytes of the numbers.
     pub(crate) fn bytes(&self) -> usize {
         match &self.values {
             Values::F32(values) => size_of_val::<[_]>(values),
             Values::Bf16(values) => size_of_val::<[_]>(values),
+            Values::Parts(parts) => parts.iter().map(Part::bytes).sum(),
         }
     }
 
-    /// Some input features of one output feature.
-    pub(crate) fn part(&self, out: usize, inputs: Range<usize>) -> View<'_> {
-        assert!(inputs.end <= self.n_in);
-        let range = out * self.n_in + inputs.start..out * self.n_in + inputs.end;
+    /// All input features of one output feature, as `f32`: where they are, or in `scratch` of their number.
+    #[inline(always)]
+    pub(crate) fn floats<'a, S: Simd>(&'a self, simd: S, out: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        let range = out * self.n_in..(out + 1) * self.n_in;
         match &self.values {
-            Values::F32(values) => View::F32(&values[range]),
-            Values::Bf16(values) => View::Bf16(&values[range]),
+            Values::F32(values) => &values[range],
+            Values::Bf16(values) => View::Bf16(&values[range]).floats(simd, scratch),
+            Values::Parts(parts) => {
+                let part = part_of(parts, out);
+                part.row(simd, out - part.rows.start, scratch);
+                scratch
+            }
+        }
+    }
+}
+
+/// Copies a weight's numbers to the host.
+pub(crate) struct ReadWeight<'a> {
+    pub weight: &'a CpuWeight,
+    pub to: &'a mut [f32],
+}
+
+impl Kernel for ReadWeight<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut scratch = vec![0.0; self.weight.n_in];
+        for (row, to) in self.to.chunks_exact_mut(self.weight.n_in.max(1)).enumerate() {
+            to.copy_from_slice(self.weight.floats(simd, row, &mut scratch));
         }
     }
 }

@@ -46,6 +46,7 @@ pub fn add_product(
         weight,
         direction: Direction::Transposed,
         depth: 0..depth,
+        quantised: None,
     }];
     let n_column = block_columns(&factors, 1);
     let n_block = n_in.div_ceil(n_column);

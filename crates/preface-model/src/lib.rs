@@ -23,6 +23,7 @@ mod soft;
 mod spec;
 pub mod tokenizer;
 mod trie;
+mod weight_format;
 pub mod weights;
 
 pub use attachments::{
@@ -40,3 +41,4 @@ pub use names::NamedPart;
 pub use parameters::ParameterShape;
 pub use site::{Part, Site, Stack};
 pub use spec::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};
+pub use weight_format::WeightFormat;

@@ -5,15 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use preface_backend::{Backend, Counting, HostMatrix, Norm, NormKind, Storage};
+use preface_backend::{Backend, Counting, HostMatrix, Norm, NormKind, Storage, WeightPart};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::family::{self, Config, Names, Naming};
 use crate::layer::{AttentionLayer, Block, FeedForward, Linear, rotary_table};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::weight_format::Keep;
 use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
-use crate::{Model, ModelSpec, Part, Positions, Site, builtin};
+use crate::{Model, ModelSpec, Part, Positions, Site, WeightFormat, builtin};
 
 /// What can be wrong with a model's files.
 #[derive(Debug, Error)]
@@ -202,12 +203,20 @@ impl ModelFiles {
         Ok((tokenizer, special))
     }
 
-    /// Reads the weights into a model on `backend`.
+    /// Reads the weights into a model on `backend`, as the file stores them.
     ///
     /// # Errors
     /// A tensor that is missing, has another shape than the config says, or cannot be read.
     pub fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, LoadError> {
-        self.build(backend, true)
+        self.load_as(backend, WeightFormat::Auto)
+    }
+
+    /// Reads the weights into a model on `backend`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as<B: Backend>(&self, backend: B, format: WeightFormat) -> Result<Model<B>, LoadError> {
+        self.build(backend, format, true)
     }
 
     /// The model without its weights' numbers, on a backend that only counts: for a plan of the memory that a run will
@@ -215,13 +224,19 @@ impl ModelFiles {
     ///
     /// # Errors
     /// As [`ModelFiles::load`], as far as headers tell.
-    pub fn outline(&self, backend: Counting) -> Result<Model<Counting>, LoadError> {
-        self.build(backend, false)
+    pub fn outline(&self, backend: Counting, format: WeightFormat) -> Result<Model<Counting>, LoadError> {
+        self.build(backend, format, false)
     }
 
-    fn build<B: Backend>(&self, backend: B, with_numbers: bool) -> Result<Model<B>, LoadError> {
+    fn build<B: Backend>(
+        &self,
+        backend: B,
+        format: WeightFormat,
+        with_numbers: bool,
+    ) -> Result<Model<B>, LoadError> {
         let names = family::names(self.spec.family, self.naming);
-        let loader = Loader { backend: &backend, files: self, names: &names, with_numbers };
+        let keep = Keep::new(format, &self.weights);
+        let loader = Loader { backend: &backend, files: self, names: &names, keep, with_numbers };
         let spec = &self.spec;
         let embedding = loader.table(names.embedding, spec.vocab_size)?;
         let position_embedding = match names.position_embedding {
@@ -258,6 +273,7 @@ struct Loader<'a, B: Backend> {
     backend: &'a B,
     files: &'a ModelFiles,
     names: &'a Names,
+    keep: Keep,
     /// Without them matrices have shapes only, and vectors are zeros.
     with_numbers: bool,
 }
@@ -318,14 +334,16 @@ impl<B: Backend> Loader<'_, B> {
     ) -> Result<Linear<B>, LoadError> {
         let (mut parts, mut biases) = (Vec::new(), Vec::new());
         for (part, (name, &n_row)) in names.iter().zip(n_rows).enumerate() {
-            let mut values = self.matrix(name, n_row, n_column)?;
+            let mut matrix = self.matrix(name, n_row, n_column)?;
             let mut bias = self.bias(name, n_row)?;
             if interleaved_rotary && part < 2 {
                 let head_dim = self.files.spec.head_dim;
-                values = halves_from_pairs(&values, head_dim, n_column);
+                if self.with_numbers {
+                    matrix = rows_from_pairs(matrix, head_dim);
+                }
                 bias = bias.map(|bias| halves_from_pairs(&bias, head_dim, 1));
             }
-            parts.push(HostMatrix { n_row, n_column, values });
+            parts.push(matrix);
             biases.push(bias);
         }
         // All or nothing: a stack of which only some parts have a bias gets zeros for the others.
@@ -333,7 +351,7 @@ impl<B: Backend> Loader<'_, B> {
             let zeros = biases.into_iter().zip(n_rows).map(|(b, &n)| b.unwrap_or_else(|| vec![0.0; n]));
             self.backend.vector(&zeros.flatten().collect::<Vec<f32>>())
         });
-        Ok(Linear { site, weight: self.backend.weight(parts), bias })
+        Ok(Linear { site, weight: self.backend.stored_weight(parts), bias })
     }
 
     fn norm(&self, name: &str) -> Result<Norm<B>, LoadError> {
@@ -353,25 +371,35 @@ impl<B: Backend> Loader<'_, B> {
     fn table(&self, name: &str, n_row: usize) -> Result<B::Weight, LoadError> {
         let n_column = self.files.spec.d_model;
         if !self.with_numbers {
-            return Ok(self.backend.weight(vec![HostMatrix { n_row, n_column, values: Vec::new() }]));
+            return Ok(self.backend.stored_weight(vec![self.outlined(name, n_row, n_column)]));
         }
         let tensor = self.files.weights.read_shaped(
             &self.names.resolve(&self.files.weights, &format!("{name}.weight")),
             &[n_row, n_column],
         )?;
-        Ok(self.backend.weight(vec![HostMatrix { n_row, n_column, values: tensor.to_f32() }]))
+        Ok(self.backend.stored_weight(vec![self.keep.stored(tensor, n_row, n_column)]))
     }
 
-    fn matrix(&self, name: &str, n_row: usize, n_column: usize) -> Result<Vec<f32>, LoadError> {
+    fn matrix(&self, name: &str, n_row: usize, n_column: usize) -> Result<WeightPart, LoadError> {
         if !self.with_numbers {
-            return Ok(Vec::new());
+            return Ok(self.outlined(name, n_row, n_column));
         }
         let name = self.names.resolve(&self.files.weights, &format!("{name}.weight"));
         if !self.names.transposed {
-            return Ok(self.files.weights.read_shaped(&name, &[n_row, n_column])?.to_f32());
+            let tensor = self.files.weights.read_shaped(&name, &[n_row, n_column])?;
+            return Ok(self.keep.stored(tensor, n_row, n_column));
         }
         let stored = self.files.weights.read_shaped(&name, &[n_column, n_row])?.to_f32();
-        Ok((0..n_row).flat_map(|row| stored[row..].iter().step_by(n_row).copied()).collect())
+        let values = (0..n_row).flat_map(|row| stored[row..].iter().step_by(n_row).copied()).collect();
+        Ok(self.keep.values(HostMatrix { n_row, n_column, values }))
+    }
+
+    /// A matrix of which the shape and the way it will be kept are known.
+    fn outlined(&self, name: &str, n_row: usize, n_column: usize) -> WeightPart {
+        let name = self.names.resolve(&self.files.weights, &format!("{name}.weight"));
+        // A matrix that has to be turned is decoded first.
+        let stored = self.files.weights.info(&name).filter(|_| !self.names.transposed);
+        self.keep.outline(stored.and_then(|info| info.dtype().block_format()), n_row, n_column)
     }
 
     fn bias(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
@@ -393,8 +421,22 @@ fn split(names: &[String], parts: &[usize]) -> Vec<usize> {
     if names.len() == parts.len() { parts.to_vec() } else { vec![parts.iter().sum()] }
 }
 
+/// [`halves_from_pairs`] for a matrix.
+fn rows_from_pairs(matrix: WeightPart, head_dim: usize) -> WeightPart {
+    match matrix {
+        WeightPart::Values(matrix) => {
+            let values = halves_from_pairs(&matrix.values, head_dim, matrix.n_column);
+            WeightPart::Values(HostMatrix { values, ..matrix })
+        }
+        WeightPart::Blocks(matrix) => {
+            let order: Vec<usize> = halves_from_pairs(&(0..matrix.n_row()).collect::<Vec<_>>(), head_dim, 1);
+            WeightPart::Blocks(matrix.reordered(|row| order[row]))
+        }
+    }
+}
+
 /// Reorders the rows of each head from `(a0 b0 a1 b1 ...)` to `(a0 a1 ... b0 b1 ...)`.
-fn halves_from_pairs(values: &[f32], head_dim: usize, n_column: usize) -> Vec<f32> {
+fn halves_from_pairs<T: Copy>(values: &[T], head_dim: usize, n_column: usize) -> Vec<T> {
     values
         .chunks_exact(head_dim * n_column)
         .flat_map(|head| {

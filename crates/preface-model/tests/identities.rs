@@ -4,7 +4,7 @@
 use preface_backend::{Backend, Counting, Dropout, Reference};
 use preface_model::{
     Attachments, Batch, Feed, InputStorage, KvCache, Model, ModelError, ModelFiles, ParameterGrad, Part,
-    Segment, Sequence, Site, packed_rows,
+    Segment, Sequence, Site, WeightFormat, packed_rows,
 };
 use proptest::prelude::*;
 use testkit::{Golden, Tolerance, assert_close, check_gradient};
@@ -174,7 +174,7 @@ fn a_counted_step_needs_less_where_blocks_keep_only_their_input_and_grows_with_t
     let peak = |n_row: usize, recompute: bool| {
         let size_of = |n_row, width, _| 4 * n_row * width;
         let counting = Counting::new(std::sync::Arc::new(size_of), 4);
-        let mut model = files.outline(counting.clone()).unwrap();
+        let mut model = files.outline(counting.clone(), WeightFormat::Auto).unwrap();
         let loaded: usize = files.load(Reference).unwrap().weight_bytes();
         assert_eq!(model.weight_bytes(), loaded);
         model.set_recompute(recompute);

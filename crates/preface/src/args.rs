@@ -190,6 +190,20 @@ pub enum BenchCommand {
     Train(BenchTrainArgs),
     /// Decoding, prefill, and both together
     Generate(BenchGenerateArgs),
+    /// The products of real models, against the peak of the machine
+    Matmul(BenchMachineArgs),
+    /// Reading memory, and the peak of the products' instruction
+    Memory(BenchMachineArgs),
+}
+
+/// `bench matmul` and `bench memory`
+#[derive(Debug, Args)]
+pub struct BenchMachineArgs {
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings<ComputeTables>,
 }
 
 /// `bench train`

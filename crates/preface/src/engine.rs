@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use preface_backend::{Backend, Description};
 use preface_cpu::{CpuBackend, CpuOptions, Precision, Tier};
 use preface_model::tokenizer::{SpecialTokens, Tokenizer};
-use preface_model::{Fingerprint, Model, ModelFiles};
+use preface_model::{Fingerprint, Model, ModelFiles, WeightFormat};
 
 use crate::config::sections::Compute;
 
@@ -42,12 +42,38 @@ impl Source {
     }
 }
 
-/// Reads the weights.
+/// Reads the weights for generation: unless something else is asked for, as their file stores them, because the fewer
+/// bytes a token has to read the sooner it comes.
 ///
 /// # Errors
 /// A tensor that is missing or broken, or settings that this machine cannot do.
 pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Model<CpuBackend>> {
-    Ok(files.load(backend(compute)?)?)
+    Ok(files.load_as(backend(compute)?, asked_for(compute).unwrap_or_default())?)
+}
+
+/// Reads the weights for training: unless something else is asked for, in bf16 where products are in bf16, which is
+/// faster than decoding blocks in every step, and exactly as they are where products are exact.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_training(files: &ModelFiles, compute: &Compute) -> Result<Model<CpuBackend>> {
+    Ok(files.load_as(backend(compute)?, training_format(compute)?)?)
+}
+
+/// How [`load_for_training`] keeps the weights.
+///
+/// # Errors
+/// As [`options`].
+pub fn training_format(compute: &Compute) -> Result<WeightFormat> {
+    let default = match options(compute)?.precision {
+        Precision::Bf16 => WeightFormat::Bf16,
+        Precision::F32 => WeightFormat::Auto,
+    };
+    Ok(asked_for(compute).unwrap_or(default))
+}
+
+fn asked_for(compute: &Compute) -> Option<WeightFormat> {
+    compute.weights.as_deref().and_then(WeightFormat::named)
 }
 
 /// How the settings ask to compute.
@@ -83,7 +109,10 @@ pub fn start_threads(threads: usize) -> Result<()> {
 }
 
 /// The backend that the settings ask for.
-fn backend(compute: &Compute) -> Result<CpuBackend> {
+///
+/// # Errors
+/// Settings that this machine cannot do.
+pub fn backend(compute: &Compute) -> Result<CpuBackend> {
     let options = options(compute)?;
     let threads = options.threads;
     let backend = CpuBackend::new(options)?;
@@ -93,7 +122,12 @@ fn backend(compute: &Compute) -> Result<CpuBackend> {
 
 /// What a model runs on, in words.
 pub fn described<B: Backend>(model: &Model<B>) -> String {
-    let Description { precision, tier, threads, .. } = model.backend().describe();
+    described_backend(model.backend())
+}
+
+/// The same of a backend without a model.
+pub fn described_backend<B: Backend>(backend: &B) -> String {
+    let Description { precision, tier, threads, .. } = backend.describe();
     let plural = if threads == 1 { "" } else { "s" };
     format!("{precision}, {tier}, {threads} thread{plural}")
 }

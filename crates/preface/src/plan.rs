@@ -91,7 +91,7 @@ impl Planner {
         engine::start_threads(options.threads.max(1))?;
         let size_of = move |n_row, width, storage| CpuBackend::row_bytes(precision, n_row, width, storage);
         let counting = Counting::new(Arc::new(size_of), precision.bytes());
-        let mut model = files.outline(counting.clone())?;
+        let mut model = files.outline(counting.clone(), engine::training_format(compute)?)?;
         model.set_recompute(recompute);
         Ok(Self { model, counting })
     }

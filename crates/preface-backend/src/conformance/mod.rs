@@ -9,6 +9,7 @@
 //! too, so that a forgotten addition shows.
 
 mod attention;
+mod blocks;
 mod compare;
 mod head;
 mod linear;
@@ -30,23 +31,26 @@ pub struct Tolerance {
     pub exact: f64,
     /// For results that are stored as [`crate::Storage::Compact`], or made from such.
     pub compact: f64,
+    /// For products with quantised blocks, which a backend may compute with activations of eight bits.
+    pub blocks: f64,
 }
 
 impl Tolerance {
     /// A backend that computes and stores in `f32`. The longest sum has 600 terms: its rounding errors add up to
     /// `sqrt(600) * 2^-24` of its size, 1.5e-6, and an exponential multiplies an error by its argument (up to 10).
-    pub const F32: Self = Self { exact: 2e-5, compact: 2e-5 };
+    pub const F32: Self = Self { exact: 2e-5, compact: 2e-5, blocks: 2e-5 };
 
     /// A backend that stores compact rows in bf16 and multiplies bf16 numbers into `f32` sums. Storing rounds by
     /// up to `2^-9` of the element; a chain of two such roundings (probabilities, then the result) and cancellation
-    /// between terms take the rest.
-    pub const BF16: Self = Self { exact: 2e-5, compact: 1.2e-2 };
+    /// between terms take the rest. Eight bits round by up to 1/254 of the largest of 32 activations.
+    pub const BF16: Self = Self { exact: 2e-5, compact: 1.2e-2, blocks: 3e-2 };
 
     fn of(self, within: Within) -> f64 {
         match within {
             Within::Same => 0.0,
             Within::Exact => self.exact,
             Within::Compact => self.compact,
+            Within::Blocks => self.blocks,
         }
     }
 }
@@ -92,6 +96,7 @@ pub fn check<B: Backend>(backend: &B, tolerance: Tolerance) -> Report {
     let mut suite = Suite { backend, tolerance, report: Report::default() };
     rows::cases(&mut suite);
     linear::cases(&mut suite);
+    blocks::cases(&mut suite);
     norm::cases(&mut suite);
     rotary::cases(&mut suite);
     attention::cases(&mut suite);
@@ -109,6 +114,8 @@ enum Within {
     Exact,
     /// [`Tolerance::compact`].
     Compact,
+    /// [`Tolerance::blocks`].
+    Blocks,
 }
 
 /// A named result.
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_reference_conforms_to_itself() {
-        let report = check(&Reference, Tolerance { exact: 1e-6, compact: 1e-6 });
+        let report = check(&Reference, Tolerance { exact: 1e-6, compact: 1e-6, blocks: 1e-6 });
         assert!(report.passed(), "{report}");
         assert!(report.n_case > 500, "only {} cases", report.n_case);
     }

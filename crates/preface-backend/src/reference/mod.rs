@@ -12,8 +12,8 @@ mod training;
 use std::ops::Range;
 
 use crate::{
-    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix, Norm, Place,
-    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term,
+    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place, Rotation,
+    RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 /// The reference backend.
@@ -97,11 +97,15 @@ impl Backend for Reference {
         (rows.n_row, rows.width)
     }
 
-    fn weight(&self, parts: Vec<HostMatrix>) -> ReferenceWeight {
-        let n_in = parts[0].n_column;
-        assert!(parts.iter().all(|part| part.n_column == n_in), "weight: parts of different n_in");
-        let n_out = parts.iter().map(|part| part.n_row).sum();
-        ReferenceWeight { n_out, n_in, data: parts.into_iter().flat_map(|part| part.values).collect() }
+    fn stored_weight(&self, parts: Vec<WeightPart>) -> ReferenceWeight {
+        let n_in = parts[0].shape().1;
+        assert!(parts.iter().all(|part| part.shape().1 == n_in), "weight: parts of different n_in");
+        let n_out = parts.iter().map(|part| part.shape().0).sum();
+        let values = |part| match part {
+            WeightPart::Values(matrix) => matrix.values,
+            WeightPart::Blocks(matrix) => matrix.decode(),
+        };
+        ReferenceWeight { n_out, n_in, data: parts.into_iter().flat_map(values).collect() }
     }
 
     fn weight_shape(&self, weight: &ReferenceWeight) -> (usize, usize) {

@@ -1,4 +1,4 @@
-//! AVX2 and FMA: eight lanes.
+//! AVX2, FMA and F16C: eight lanes.
 
 use std::arch::x86_64::*;
 
@@ -6,20 +6,23 @@ use half::bf16;
 
 use super::{Kernel, SQUARE, Simd};
 
-/// Exists only where the CPU has AVX2 and FMA.
+/// Exists only where the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2(());
 
 impl Avx2 {
     /// None if the CPU lacks something.
     pub fn new() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        found.then_some(Self(()))
     }
 
     /// Runs `kernel`, compiled for these instructions.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn shell<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
             kernel.run(simd)
         }
@@ -44,6 +47,7 @@ impl Simd for Avx2 {
     const PANEL_ROWS: usize = 6;
     const PANEL_VECTORS: usize = 2;
     type F32 = __m256;
+    type I32 = __m256i;
 
     #[inline]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -142,6 +146,86 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn pair(self, first: __m256, second: __m256) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let upper = _mm256_and_si256(rounded(second), _mm256_set1_epi32(0xffff_0000_u32.cast_signed()));
+            _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32::<16>(rounded(first)), upper))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u8) -> __m256i {
+        // SAFETY: the instruction exists (`self`); the caller gives eight readable words; no alignment needed.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_halves(self, from: *const u8) -> __m256 {
+        // SAFETY: the instructions exist (`self`); the caller gives eight readable halves; no alignment needed.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> __m256i {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm256_set1_epi32(x.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn bits(self, x: __m256i, right: i32, mask: u32) -> __m256i {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let count = _mm_cvtsi32_si128(right.abs());
+            let shifted = if right >= 0 { _mm256_srl_epi32(x, count) } else { _mm256_sll_epi32(x, count) };
+            _mm256_and_si256(shifted, _mm256_set1_epi32(mask.cast_signed()))
+        }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_words(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: __m256i, left: __m256i, right: __m256i) -> __m256i {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            // Even and odd bytes as 16-bit numbers; no product of two pairs leaves 32 bits.
+            let even = _mm256_and_si256(left, _mm256_set1_epi16(0xff));
+            let odd = _mm256_srli_epi16::<8>(left);
+            let even_right = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(right));
+            let odd_right = _mm256_srai_epi16::<8>(right);
+            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even, even_right));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(odd, odd_right))
+        }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, x: __m256i) -> __m256 {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm256_cvtepi32_ps(x) }
+    }
+
+    #[inline(always)]
+    fn sum_each(self, x: [__m256; 4]) -> [f32; 4] {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            sum_fours(x.map(
+                #[inline(always)]
+                |x| _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x)),
+            ))
+        }
+    }
+
+    #[inline(always)]
     fn sum(self, x: __m256) -> f32 {
         // SAFETY: `self` exists, so the CPU has the instructions.
         unsafe {
@@ -160,6 +244,20 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
         }
     }
+}
+
+/// The last steps of [`Simd::sum`] for four vectors at once.
+#[target_feature(enable = "avx")]
+#[inline]
+pub(super) fn sum_fours([a, b, c, d]: [__m128; 4]) -> [f32; 4] {
+    // Elements 0 + 2 and 1 + 3 of `a` and `b`, then of `c` and `d`.
+    let ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    let cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    let sums = _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+    let mut out = [0.0; 4];
+    // SAFETY: `out` has the four elements that are written; no alignment needed.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
+    out
 }
 
 /// [`Simd::turn`]: pairs of rows are interleaved, then pairs of those, then halves are exchanged.
@@ -197,4 +295,15 @@ pub(super) unsafe fn turn_square(from: [*const u32; SQUARE], to: *mut u32, to_ro
             store(j + 4, _mm256_permute2f128_ps::<0x31>(first[j], last[j]));
         }
     }
+}
+
+/// Bits of numbers of which the upper halves are them rounded to bf16, to nearest even; a NaN becomes the quiet one.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn rounded(x: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(x);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+    _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0_0000), nan)
 }

@@ -5,10 +5,10 @@ use std::mem::transmute;
 
 use half::bf16;
 
-use super::avx2::turn_square;
+use super::avx2::{sum_fours, turn_square};
 use super::{Kernel, SQUARE, Simd, add_pairs};
 
-/// Exists only where the CPU has AVX-512 F, BW, DQ and VL, and BF16 if so called.
+/// Exists only where the CPU has AVX-512 F, BW, DQ and VL, and BF16 and VNNI if so called.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512<const BF16: bool>(());
 
@@ -21,7 +21,7 @@ impl<const BF16: bool> Avx512<BF16> {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
-            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
+            && (!BF16 || is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni"));
         found.then_some(Self(()))
     }
 
@@ -32,7 +32,7 @@ impl<const BF16: bool> Avx512<BF16> {
         fn shell<const BF16: bool, K: Kernel>(simd: Avx512<BF16>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni,avx2,fma")]
         fn shell_bf16<const BF16: bool, K: Kernel>(simd: Avx512<BF16>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
@@ -62,6 +62,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const PANEL_ROWS: usize = 9;
     const PANEL_VECTORS: usize = 3;
     type F32 = __m512;
+    type I32 = __m512i;
 
     #[inline]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -175,9 +176,108 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn pair(self, first: __m512, second: __m512) -> __m512 {
+        // SAFETY: `self` exists, so the CPU has the instructions; both types are 64 bytes for which any bits are a value.
+        unsafe {
+            if BF16 {
+                // Lower half: `first` in order, upper half: `second`.
+                let both = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+                let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + 16 * (i % 2)) as u16);
+                let order = _mm512_loadu_si512(order.as_ptr().cast());
+                return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both));
+            }
+            let upper = _mm512_and_si512(rounded(second), _mm512_set1_epi32(0xffff_0000_u32.cast_signed()));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32::<16>(rounded(first)), upper))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u8) -> __m512i {
+        // SAFETY: the instruction exists (`self`); the caller gives 16 readable words; no alignment needed.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_halves(self, from: *const u8) -> __m512 {
+        // SAFETY: the instructions exist (`self`); the caller gives 16 readable halves; no alignment needed.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> __m512i {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm512_set1_epi32(x.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn bits(self, x: __m512i, right: i32, mask: u32) -> __m512i {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let count = _mm_cvtsi32_si128(right.abs());
+            let shifted = if right >= 0 { _mm512_srl_epi32(x, count) } else { _mm512_sll_epi32(x, count) };
+            _mm512_and_si512(shifted, _mm512_set1_epi32(mask.cast_signed()))
+        }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_words(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            if BF16 {
+                return _mm512_dpbusd_epi32(sum, left, right);
+            }
+            // Even and odd bytes as 16-bit numbers; no product of two pairs leaves 32 bits.
+            let even = _mm512_and_si512(left, _mm512_set1_epi16(0xff));
+            let odd = _mm512_srli_epi16::<8>(left);
+            let even_right = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(right));
+            let odd_right = _mm512_srai_epi16::<8>(right);
+            let sum = _mm512_add_epi32(sum, _mm512_madd_epi16(even, even_right));
+            _mm512_add_epi32(sum, _mm512_madd_epi16(odd, odd_right))
+        }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, x: __m512i) -> __m512 {
+        // SAFETY: `self` exists, so the CPU has the instruction.
+        unsafe { _mm512_cvtepi32_ps(x) }
+    }
+
+    #[inline(always)]
+    fn sum_each(self, x: [__m512; 4]) -> [f32; 4] {
+        // SAFETY: `self` exists, so the CPU has the instructions.
+        unsafe {
+            let [a, b, c, d] = x.map(
+                #[inline(always)]
+                |x| {
+                    let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+                    _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight))
+                },
+            );
+            sum_fours([a, b, c, d])
+        }
+    }
+
+    #[inline(always)]
     fn sum(self, x: __m512) -> f32 {
         // SAFETY: `self` exists, so the CPU has the instructions.
-        unsafe { _mm512_reduce_add_ps(x) }
+        unsafe {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
     }
 
     #[inline(always)]
@@ -185,4 +285,15 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         // SAFETY: `self` exists, so the CPU has the instructions.
         unsafe { _mm512_reduce_max_ps(x) }
     }
+}
+
+/// Bits of numbers of which the upper halves are them rounded to bf16, to nearest even; a NaN becomes the quiet one.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn rounded(x: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(x);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7fc0_0000))
 }

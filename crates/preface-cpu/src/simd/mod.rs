@@ -54,6 +54,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const PANEL_COLUMNS: usize = Self::PANEL_VECTORS * Self::LANES;
     /// The vector.
     type F32: Copy;
+    /// As many 32-bit integers.
+    type I32: Copy;
 
     /// Runs a kernel as a function of its own, compiled once however often it is used.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
@@ -123,8 +125,39 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn first_half(self, x: Self::F32) -> Self::F32;
     /// The bf16 in the upper half of each lane, as `f32`.
     fn second_half(self, x: Self::F32) -> Self::F32;
+    /// Two numbers for each lane, rounded to bf16 to nearest even: `first` in its lower half, `second` in its upper.
+    fn pair(self, first: Self::F32, second: Self::F32) -> Self::F32;
+
+    /// Reads words.
+    ///
+    /// # Safety
+    /// `from` is valid for reading [`Self::LANES`] words; it need not be aligned.
+    unsafe fn load_words(self, from: *const u8) -> Self::I32;
+    /// Reads IEEE halves.
+    ///
+    /// # Safety
+    /// `from` is valid for reading [`Self::LANES`] halves; it need not be aligned.
+    unsafe fn widen_halves(self, from: *const u8) -> Self::F32;
+    /// All lanes `x`.
+    fn splat_word(self, x: u32) -> Self::I32;
+    /// Bits of each lane, shifted right (left, if negative) and masked. The shift is a constant at every place of use.
+    fn bits(self, x: Self::I32, right: i32, mask: u32) -> Self::I32;
+    /// `a | b`
+    fn or(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `a + b`
+    fn add_words(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `sum + the four products of the bytes of each lane`: of `left` unsigned, of `right` signed.
+    fn dot_bytes(self, sum: Self::I32, left: Self::I32, right: Self::I32) -> Self::I32;
+    /// Signed integers to `f32`.
+    fn to_floats(self, x: Self::I32) -> Self::F32;
+
     /// Sum of the lanes.
     fn sum(self, x: Self::F32) -> f32;
+    /// Four sums, each the very bits of [`Self::sum`].
+    #[inline(always)]
+    fn sum_each(self, x: [Self::F32; 4]) -> [f32; 4] {
+        x.map(|x| self.sum(x))
+    }
     /// Largest lane.
     fn largest(self, x: Self::F32) -> f32;
 

@@ -2,7 +2,7 @@
 
 use std::array::from_fn;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::{Kernel, Simd};
 
@@ -18,6 +18,7 @@ impl Simd for Scalar {
     const PANEL_ROWS: usize = 4;
     const PANEL_VECTORS: usize = 1;
     type F32 = [f32; LANES];
+    type I32 = [u32; LANES];
 
     #[inline]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -109,6 +110,59 @@ impl Simd for Scalar {
     #[inline(always)]
     fn second_half(self, x: Self::F32) -> Self::F32 {
         x.map(|x| f32::from_bits(x.to_bits() & 0xffff_0000))
+    }
+
+    #[inline(always)]
+    fn pair(self, first: Self::F32, second: Self::F32) -> Self::F32 {
+        let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+        from_fn(|i| f32::from_bits(bits(first[i]) | bits(second[i]) << 16))
+    }
+
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u8) -> Self::I32 {
+        // SAFETY: the caller gives `LANES` readable words.
+        unsafe { from.cast::<[u32; LANES]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_halves(self, from: *const u8) -> Self::F32 {
+        // SAFETY: the caller gives `LANES` readable halves.
+        let halves = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        halves.map(|half| f16::from_bits(half).to_f32())
+    }
+
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> Self::I32 {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    fn bits(self, x: Self::I32, right: i32, mask: u32) -> Self::I32 {
+        x.map(|x| if right >= 0 { x >> right } else { x << -right } & mask)
+    }
+
+    #[inline(always)]
+    fn or(self, a: Self::I32, b: Self::I32) -> Self::I32 {
+        from_fn(|i| a[i] | b[i])
+    }
+
+    #[inline(always)]
+    fn add_words(self, a: Self::I32, b: Self::I32) -> Self::I32 {
+        from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::I32, left: Self::I32, right: Self::I32) -> Self::I32 {
+        from_fn(|i| {
+            let (left, right) = (left[i].to_le_bytes(), right[i].to_le_bytes());
+            let products = left.into_iter().zip(right).map(|(l, r)| i32::from(l) * i32::from(r as i8));
+            sum[i].wrapping_add(products.sum::<i32>().cast_unsigned())
+        })
+    }
+
+    #[inline(always)]
+    fn to_floats(self, x: Self::I32) -> Self::F32 {
+        x.map(|x| x.cast_signed() as f32)
     }
 
     #[inline(always)]

@@ -275,9 +275,13 @@ impl DotRows {
                 }
             }
             for (i, sums) in sums.into_iter().enumerate() {
-                for (j, sum) in sums.into_iter().enumerate() {
-                    let out = out.add((first_left + i) * out_row + first_right + j);
-                    *out = if add { *out } else { 0.0 } + simd.sum(sum);
+                let out = out.add((first_left + i) * out_row + first_right);
+                let put = |j: usize, sum: f32| *out.add(j) = if add { *out.add(j) } else { 0.0 } + sum;
+                match sums.first_chunk::<4>() {
+                    Some(four) => {
+                        simd.sum_each(*four).into_iter().enumerate().for_each(|(j, sum)| put(j, sum))
+                    }
+                    None => sums.into_iter().enumerate().for_each(|(j, sum)| put(j, simd.sum(sum))),
                 }
             }
         }

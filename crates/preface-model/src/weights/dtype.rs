@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use preface_backend::blocks::{self as kept, BlockFormat, each_block};
+
 use crate::weights::gguf::blocks;
 
 /// Element type of a stored tensor.
@@ -99,6 +101,20 @@ impl Dtype {
         !matches!(self, Dtype::Other(_))
     }
 
+    /// The format of blocks that a backend may keep as they are, none for other types.
+    pub fn block_format(self) -> Option<BlockFormat> {
+        use Dtype::*;
+        match self {
+            Q4_0 => Some(BlockFormat::Q4_0),
+            Q4_1 => Some(BlockFormat::Q4_1),
+            Q5_0 => Some(BlockFormat::Q5_0),
+            Q8_0 => Some(BlockFormat::Q8_0),
+            Q4_K => Some(BlockFormat::Q4_K),
+            Q6_K => Some(BlockFormat::Q6_K),
+            F32 | F16 | BF16 | Q5_1 | Q2_K | Q3_K | Q5_K | IQ4_NL | IQ4_XS | Other(_) => None,
+        }
+    }
+
     /// Decodes whole blocks: `bytes` must hold exactly `out.len()` elements.
     ///
     /// # Panics
@@ -117,16 +133,16 @@ impl Dtype {
             BF16 => {
                 each_block(bytes, out, |b, o: &mut [f32; 1]| o[0] = half::bf16::from_le_bytes(*b).to_f32())
             }
-            Q8_0 => each_block(bytes, out, blocks::q8::q8_0),
-            Q4_0 => each_block(bytes, out, blocks::q4::q4_0),
-            Q4_1 => each_block(bytes, out, blocks::q4::q4_1),
-            Q5_0 => each_block(bytes, out, blocks::q5::q5_0),
-            Q5_1 => each_block(bytes, out, blocks::q5::q5_1),
+            Q8_0 => each_block(bytes, out, kept::q8::q8_0),
+            Q4_0 => each_block(bytes, out, kept::q4::q4_0),
+            Q4_1 => each_block(bytes, out, kept::q4::q4_1),
+            Q5_0 => each_block(bytes, out, kept::q5::q5_0),
+            Q5_1 => each_block(bytes, out, kept::q5::q5_1),
             Q2_K => each_block(bytes, out, blocks::q2_k::q2_k),
             Q3_K => each_block(bytes, out, blocks::q3_k::q3_k),
-            Q4_K => each_block(bytes, out, blocks::q4_k::q4_k),
+            Q4_K => each_block(bytes, out, kept::q4_k::q4_k),
             Q5_K => each_block(bytes, out, blocks::q5_k::q5_k),
-            Q6_K => each_block(bytes, out, blocks::q6_k::q6_k),
+            Q6_K => each_block(bytes, out, kept::q6_k::q6_k),
             IQ4_NL => each_block(bytes, out, blocks::iq4::iq4_nl),
             IQ4_XS => each_block(bytes, out, blocks::iq4::iq4_xs),
             Other(dtype) => panic!("{dtype} is never decoded: `read` refuses it"),
@@ -140,20 +156,6 @@ impl fmt::Display for Dtype {
             Dtype::Other(dtype) => write!(f, "{dtype}"),
             known => write!(f, "{known:?}"),
         }
-    }
-}
-
-/// Runs `decode` over the blocks of `BYTES` bytes and `LEN` elements.
-fn each_block<const BYTES: usize, const LEN: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
-) {
-    let (blocks, rest) = bytes.as_chunks::<BYTES>();
-    let (outs, out_rest) = out.as_chunks_mut::<LEN>();
-    assert!(rest.is_empty() && out_rest.is_empty() && blocks.len() == outs.len());
-    for (block, out) in blocks.iter().zip(outs) {
-        decode(block, out);
     }
 }
 

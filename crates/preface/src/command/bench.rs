@@ -2,6 +2,8 @@
 
 mod flops;
 mod generate;
+mod matmul;
+mod memory;
 mod peak;
 mod train;
 
@@ -15,6 +17,8 @@ use crate::measure::peak_memory_bytes;
 use crate::ui::{self, Align, Output, Table};
 
 pub use generate::run as generate;
+pub use matmul::run as matmul;
+pub use memory::run as memory;
 pub use train::run as train;
 
 /// What was measured, in the order in which it is printed.
@@ -30,8 +34,23 @@ impl Report {
             "precision": precision,
             "tier": tier,
             "threads": threads,
+            "machine": machine(),
             "peak_memory_bytes": peak_memory_bytes(),
             "weight_bytes": model.weight_bytes(),
+        });
+        let Value::Object(values) = values else { unreachable!("an object was written") };
+        Self(values)
+    }
+
+    /// One without a model.
+    fn of_machine(bench: &str, backend: &CpuBackend) -> Self {
+        let Description { precision, tier, threads, .. } = backend.describe();
+        let values = json!({
+            "bench": bench,
+            "precision": precision,
+            "tier": tier,
+            "threads": threads,
+            "machine": machine(),
         });
         let Value::Object(values) = values else { unreachable!("an object was written") };
         Self(values)
@@ -66,4 +85,11 @@ impl Report {
         }
         out.finish()
     }
+}
+
+/// The processor's name, as the system tells it.
+fn machine() -> String {
+    let text = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }

@@ -30,6 +30,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Assets(AssetsCommand::Add(args)) => assets::add(&args),
         Command::Bench(BenchCommand::Train(args)) => bench::train(&args),
         Command::Bench(BenchCommand::Generate(args)) => bench::generate(&args),
+        Command::Bench(BenchCommand::Matmul(args)) => bench::matmul(&args),
+        Command::Bench(BenchCommand::Memory(args)) => bench::memory(&args),
     }
 }
 

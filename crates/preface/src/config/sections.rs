@@ -40,6 +40,8 @@ pub struct Compute {
     pub threads: Option<usize>,
     /// `auto` or a tier's name.
     pub tier: String,
+    /// A name of [`preface_model::WeightFormat`]; what suits the command if absent.
+    pub weights: Option<String>,
 }
 
 /// How data is read. See [`super::setting::DATA`].
@@ -119,6 +121,6 @@ pub struct Training {
 
 impl Default for Compute {
     fn default() -> Self {
-        Self { precision: "auto".into(), threads: None, tier: "auto".into() }
+        Self { precision: "auto".into(), threads: None, tier: "auto".into(), weights: None }
     }
 }

@@ -154,6 +154,11 @@ pub const COMPUTE: Table = Table {
             Kind::Choice(&["auto", "scalar", "avx2", "avx512", "avx512bf16"]),
             "Instruction set of the kernels [default: the best there is]",
         ),
+        often(
+            "weights",
+            Kind::Choice(&preface_model::WeightFormat::NAMES),
+            "How weights are kept [default: auto, as their file stores them; in training in bf16 where products are]",
+        ),
     ],
 };
 

@@ -159,7 +159,7 @@ impl Job {
         if let Some(available) = measure::available_memory_bytes() {
             self.check_memory(&plan, available as usize)?;
         }
-        let mut model = engine::load(&self.source.files, &self.config.compute)?;
+        let mut model = engine::load_for_training(&self.source.files, &self.config.compute)?;
         model.set_recompute(self.config.training.recompute);
         let storage = match engine::options(&self.config.compute)?.precision {
             Precision::F32 => InputStorage::F32,

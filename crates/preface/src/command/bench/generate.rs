@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use preface_backend::Backend;
 use preface_cpu::CpuBackend;
 use preface_generate::{Generation, GenerationSettings, Generator, Observer, Request};
 use preface_model::{Attachments, Model, ModelFiles};
@@ -56,7 +57,8 @@ pub fn run(args: &BenchGenerateArgs) -> Result<()> {
 
     let mut report = Report::new("generate", &args.model, &model);
     let n_row = args.batch_size * args.num_beams;
-    let (product, bandwidth) = (peak::product(model.backend()), peak::read_bandwidth());
+    let threads = model.backend().describe().threads;
+    let (product, bandwidth) = (peak::product(model.backend(), threads), peak::read_bandwidth(threads)?);
     // The least time that a step can take: its operations, or reading every weight once.
     let n_key = PREFIX_LEN + PROMPT_LEN + WINDOWS * window / 2;
     let least =

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use preface_backend::Counting;
+use preface_backend::{Backend, Counting};
 use preface_cpu::CpuBackend;
 use preface_model::{Model, ModelFiles, ModelSpec};
 use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate};
@@ -38,7 +38,7 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
     let files = ModelFiles::open(&args.model)?;
     let plan = plan(&files, &compute, args.recompute, &batches)?;
     ui::fact("memory", &plan.to_string());
-    let mut model = engine::load(&files, &compute)?;
+    let mut model = engine::load_for_training(&files, &compute)?;
     model.set_recompute(args.recompute);
     ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
     ui::fact("compute", &engine::described(&model));
@@ -57,7 +57,7 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
         }
     }
     let mut report = Report::new("train", &args.model, &model);
-    let peak = peak::product(model.backend());
+    let peak = peak::product(model.backend(), model.backend().describe().threads);
     report.add("planned_memory_bytes", plan.total());
     report.add("tokens_per_second", measured.n_token as f64 / measured.seconds);
     report.add("pairs_per_second", measured.n_pair as f64 / measured.seconds);

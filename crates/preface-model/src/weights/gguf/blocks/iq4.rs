@@ -3,7 +3,7 @@
 //! Layout of `IQ4_NL`: d (f16), 16 bytes packed as in `Q4_0`. Layout of `IQ4_XS`: d (f16), the high two bits of the 8
 //! scales (u16), their low four bits (4 bytes), 128 bytes: 8 groups of 16 bytes packed as in `Q4_0`.
 
-use super::half_at;
+use preface_backend::blocks::half_at;
 
 /// The 16 levels, denser around zero than equal steps would be.
 const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];

@@ -3,7 +3,7 @@
 //! Layout: 16 bytes (scale in the low, minimum in the high four bits), 64 bytes of 2-bit numbers, d (f16), d_min (f16).
 //! Byte l of the half h holds the elements 128 h + 32 s + l at bits 2 s.
 
-use super::half_at;
+use preface_backend::blocks::half_at;
 
 /// Decodes one `Q2_K` block.
 pub(crate) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {

@@ -4,7 +4,7 @@
 //! numbers as in `Q2_K`, 12 bytes of scales, d (f16). Scale i has its low four bits in byte i % 8 (low half for i < 8)
 //! and its high two bits in byte 8 + i % 4 at bit 2 (i / 4).
 
-use super::half_at;
+use preface_backend::blocks::half_at;
 
 /// Decodes one `Q3_K` block.
 pub(crate) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {

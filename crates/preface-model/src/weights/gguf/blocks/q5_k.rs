@@ -3,8 +3,8 @@
 //! Layout: d (f16), d_min (f16), 12 bytes of scales and minima, 32 bytes with the fifth bits (bit g of byte l for element
 //! l of group g), 128 bytes of 4-bit numbers.
 
-use super::half_at;
-use super::q4_k::scales_and_mins;
+use preface_backend::blocks::half_at;
+use preface_backend::blocks::q4_k::scales_and_mins;
 
 /// Decodes one `Q5_K` block.
 pub(crate) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {

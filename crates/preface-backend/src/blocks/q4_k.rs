@@ -9,7 +9,7 @@ use super::half_at;
 ///
 /// The first four of each stand in the low 6 bits of bytes 0-3 and 4-7; the last four take their low 4 bits from bytes
 /// 8-11 (scales low, minima high) and their high 2 bits from the top of bytes 0-3 and 4-7.
-pub(super) fn scales_and_mins(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
+pub fn scales_and_mins(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
     for i in 0..4 {
         let (scale, min, both) = (packed[i], packed[4 + i], packed[8 + i]);
@@ -22,7 +22,7 @@ pub(super) fn scales_and_mins(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
 }
 
 /// Decodes one `Q4_K` block.
-pub(crate) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+pub fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, d_min) = (half_at(block, 0), half_at(block, 2));
     let (scales, mins) = scales_and_mins(&block[4..16]);
     let quants = &block[16..];

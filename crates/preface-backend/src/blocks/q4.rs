@@ -6,7 +6,7 @@
 use super::half_at;
 
 /// Decodes one `Q4_0` block.
-pub(crate) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
+pub fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
     for (i, &byte) in block[2..].iter().enumerate() {
         out[i] = d * f32::from((byte & 0x0f) as i8 - 8);
@@ -15,7 +15,7 @@ pub(crate) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
 }
 
 /// Decodes one `Q4_1` block.
-pub(crate) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
+pub fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
     for (i, &byte) in block[4..].iter().enumerate() {
         out[i] = d * f32::from(byte & 0x0f) + m;

@@ -7,7 +7,7 @@
 use super::half_at;
 
 /// Decodes one `Q6_K` block.
-pub(crate) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+pub fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let d = half_at(block, 208);
     for (group, out) in out.chunks_exact_mut(16).enumerate() {

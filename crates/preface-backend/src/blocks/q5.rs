@@ -15,7 +15,7 @@ fn five_bits(high: &[u8], low: &[u8]) -> [u8; 32] {
 }
 
 /// Decodes one `Q5_0` block.
-pub(crate) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
+pub fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
     for (out, q) in out.iter_mut().zip(five_bits(&block[2..6], &block[6..])) {
         *out = d * f32::from(q as i8 - 16);
@@ -23,7 +23,7 @@ pub(crate) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
 }
 
 /// Decodes one `Q5_1` block.
-pub(crate) fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
+pub fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
     for (out, q) in out.iter_mut().zip(five_bits(&block[4..8], &block[8..])) {
         *out = d * f32::from(q) + m;
