@@ -22,6 +22,8 @@ mod attention;
 mod blocks;
 mod buffers;
 mod dropout;
+#[cfg(test)]
+mod guard;
 mod head;
 mod head_grad;
 mod linear;

@@ -233,7 +233,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
         }
         let old = self.pages.grow();
         let (backend, width) = (&self.model.backend, 2 * self.model.spec.kv_width());
-        let rows = || backend.rows(self.pages.len() * PAGE_ROWS, width, Storage::Exact);
+        let rows = || backend.rows(self.pages.len() * PAGE_ROWS, width, Storage::Compact);
         if old == 0 {
             self.layers = (0..self.model.spec.n_layer).map(|_| rows()).collect();
         } else {
@@ -252,7 +252,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
         let slots = |page: usize| {
             backend.index(&(0..PAGE_ROWS).map(|i| (page * PAGE_ROWS + i) as u32).collect::<Vec<_>>())
         };
-        let mut rows = backend.rows(PAGE_ROWS, width, Storage::Exact);
+        let mut rows = backend.rows(PAGE_ROWS, width, Storage::Compact);
         for layer in &mut self.layers {
             backend.gather(layer, 0..width, &slots(from), &mut rows);
             backend.scatter(&rows, 0..width, &slots(to), layer);

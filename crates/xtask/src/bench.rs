@@ -85,7 +85,8 @@ fn run_peft(work: &Path, precision: &str, batches: usize, env: &[(&str, &str)]) 
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]

@@ -1,11 +1,13 @@
-//! The project's own tasks: `cargo xtask check | fetch | golden | bench`.
+//! The project's own tasks: `cargo xtask check | fetch | golden | sanitize | bench`.
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_generate;
 mod check;
 mod fetch;
 mod golden;
 mod run;
+mod sanitize;
 
 use std::path::PathBuf;
 
@@ -32,6 +34,8 @@ enum Task {
         /// Folders of tests/golden; all of them if none is named.
         names: Vec<String>,
     },
+    /// Runs preface-cpu's tests, on every tier, under AddressSanitizer.
+    Sanitize,
     /// Measures against what a user would pick instead.
     #[command(subcommand)]
     Bench(Bench),
@@ -53,6 +57,15 @@ enum Bench {
         #[arg(long, default_value_t = 10)]
         batches: usize,
     },
+    /// Generates with preface and with llama.cpp in turn and prints the ratios. `bench/setup.sh WORK` first, then
+    /// `WORK/venv/bin/pip install llama-cpp-python`.
+    CompareGeneration {
+        /// The folder that `bench/setup.sh` prepared.
+        work: PathBuf,
+        /// How often each side runs.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +73,8 @@ fn main() -> anyhow::Result<()> {
         Task::Check => check::check(),
         Task::Fetch { what } => fetch::fetch(what),
         Task::Golden { names } => golden::make(&names),
+        Task::Sanitize => sanitize::run_tests(),
+        Task::Bench(Bench::CompareGeneration { work, rounds }) => bench_generate::compare(&work, rounds),
         Task::Bench(Bench::Compare { work, precision, rounds, batches }) => {
             bench::compare(&work, &precision, rounds, batches)
         }

@@ -1,11 +1,18 @@
 //! Forward for a single query row, as in generation: keys and values are read once, where they lie, because gathering
-//! and turning them would cost more than the products.
+//! and turning them would cost more than the products. [`KEYS`] keys are worked on together: their sums across lanes are
+//! taken together, and a head's sum of values is loaded and stored once for all of them.
+
+use std::ops::Range;
 
 use super::forward::Results;
 use super::pack::{Heads, Padded, head_columns};
 use super::{Call, Segment};
 use crate::scratch::Scratch;
-use crate::simd::{Simd, dot, exp_sum, largest, update};
+use crate::simd::{Simd, exp_sum, largest};
+use crate::storage::CpuRows;
+
+/// Keys that are worked on together.
+const KEYS: usize = 4;
 
 /// Whether this way is the shorter one.
 pub fn suits(segment: &Segment) -> bool {
@@ -29,7 +36,7 @@ pub fn forward<S: Simd>(
         heads.group * n_key,
         heads.group * pad.stride,
         2 * heads.group,
-        pad.stride,
+        KEYS * pad.stride,
     ];
     let [query, scores, sums, statistics, wide] = scratch.floats(sizes);
     let source = call.sources[call.query.buffer];
@@ -37,10 +44,19 @@ pub fn forward<S: Simd>(
     for keys in &segment.keys {
         let place = call.stores[keys.store].keys;
         let (source, columns) = (call.sources[place.buffer], head_columns(place, kv_head, n));
-        for j in 0..keys.len {
-            let key = source.part(keys.first_row + j, columns.clone()).floats(simd, &mut wide[..n]);
+        for first in (0..keys.len).step_by(KEYS) {
+            let some = first..(first + KEYS).min(keys.len);
+            read(simd, source, keys.first_row, some.clone(), columns.clone(), pad, wide);
             for (head, query) in query.chunks_exact(pad.stride).enumerate() {
-                scores[head * n_key + keys.start + j] = dot(simd, &query[..n], key);
+                let mut sums = [simd.splat(0.0); KEYS];
+                for at in (0..pad.stride).step_by(S::LANES) {
+                    let query = simd.load(&query[at..]);
+                    for (sum, key) in sums.iter_mut().zip(wide.chunks_exact(pad.stride)) {
+                        *sum = simd.mul_add(query, simd.load(&key[at..]), *sum);
+                    }
+                }
+                let to = &mut scores[head * n_key + keys.start + first..][..some.len()];
+                to.copy_from_slice(&simd.sum_each(sums)[..some.len()]);
             }
         }
     }
@@ -55,17 +71,21 @@ pub fn forward<S: Simd>(
     for keys in &segment.keys {
         let place = call.stores[keys.store].values;
         let (source, columns) = (call.sources[place.buffer], head_columns(place, kv_head, n));
-        for j in 0..keys.len {
-            let value = source.part(keys.first_row + j, columns.clone()).floats(simd, &mut wide[..n]);
+        for first in (0..keys.len).step_by(KEYS) {
+            let some = first..(first + KEYS).min(keys.len);
+            read(simd, source, keys.first_row, some.clone(), columns.clone(), pad, wide);
             for (head, sums) in sums.chunks_exact_mut(pad.stride).enumerate() {
-                let probability = simd.splat(scores[head * n_key + keys.start + j]);
-                update(
-                    simd,
-                    &mut sums[..n],
-                    value,
-                    #[inline(always)]
-                    |sum, value| simd.mul_add(probability, value, sum),
-                );
+                // Rows that are not there are zeros, with a probability of zero.
+                let mut probabilities = [0.0; KEYS];
+                let from = &scores[head * n_key + keys.start + first..][..some.len()];
+                probabilities[..some.len()].copy_from_slice(from);
+                for at in (0..pad.stride).step_by(S::LANES) {
+                    let mut sum = simd.load(&sums[at..]);
+                    for (probability, value) in probabilities.iter().zip(wide.chunks_exact(pad.stride)) {
+                        sum = simd.mul_add(simd.splat(*probability), simd.load(&value[at..]), sum);
+                    }
+                    simd.store(sum, &mut sums[at..]);
+                }
             }
         }
     }
@@ -74,5 +94,25 @@ pub fn forward<S: Simd>(
         sums.iter_mut().for_each(|value| *value /= kept[0]);
         // SAFETY: the row is the segment's, the head reads this key head, and the loop writes one at a time.
         unsafe { results.write(simd, row, heads.first + head, &sums[..n], kept[1]) };
+    }
+}
+
+/// Keys or values `some` of a run, padded with zeros, to the beginnings of [`KEYS`] rows; zeros for those beyond.
+#[inline(always)]
+fn read<S: Simd>(
+    simd: S,
+    source: &CpuRows,
+    first_row: usize,
+    some: Range<usize>,
+    columns: Range<usize>,
+    pad: Padded,
+    to: &mut [f32],
+) {
+    for (i, to) in to.chunks_exact_mut(pad.stride).enumerate() {
+        let (used, unused) = to.split_at_mut(if i < some.len() { pad.len } else { 0 });
+        if !used.is_empty() {
+            source.part(first_row + some.start + i, columns.clone()).read(simd, used);
+        }
+        unused.fill(0.0);
     }
 }

@@ -20,7 +20,7 @@ use crate::simd::{Kernel, Simd, prefetch};
 use crate::storage::{CpuRows, Element, SharedRows, View};
 
 /// Floats that are kept of each step of a row: its scale, and scale times sum of each half and of all.
-const KEPT: usize = 4;
+pub(super) const KEPT: usize = 4;
 /// Bytes ahead of its use that a weight is asked for.
 const AHEAD: usize = 2048;
 
@@ -72,7 +72,7 @@ impl RowKernel for Quantise<'_> {
 
 /// Elements in words, and what is kept of a step.
 #[inline(always)]
-fn eight_bits(x: &[f32; STEP]) -> ([f32; STEP / 4], [f32; KEPT]) {
+pub(super) fn eight_bits(x: &[f32; STEP]) -> ([f32; STEP / 4], [f32; KEPT]) {
     // Adding it leaves the nearest integer in the low bits.
     const TO_INTEGER: f32 = (3 << 22) as f32;
     let mut most = [0.0f32; 8];
@@ -179,17 +179,23 @@ impl Dots<'_> {
     }
 }
 
-struct Operands<'a> {
-    group: &'a [u8],
-    words: &'a [u32],
-    steps: &'a [f32],
-    n_step: usize,
+/// What the sums of a group are made of.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    /// The blocks of the group.
+    pub group: &'a [u8],
+    /// Activations, four in a word.
+    pub words: &'a [u32],
+    /// [`KEPT`] for each step of each row.
+    pub steps: &'a [f32],
+    /// Steps of a row.
+    pub n_step: usize,
 }
 
 impl Operands<'_> {
     /// Sums of `M` rows from `row` with all rows of the group; returns `M`.
     #[inline(always)]
-    fn sums<S: Simd, L: Layout, const M: usize>(
+    pub fn sums<S: Simd, L: Layout, const M: usize>(
         &self,
         simd: S,
         row: usize,

@@ -12,6 +12,8 @@ pub mod dots;
 mod interleave;
 mod layout;
 pub mod panel;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 use std::ops::Range;
@@ -104,7 +106,8 @@ impl Part {
     ) {
         let floats = match &self.store {
             Store::Blocks(packed) => {
-                return simd.enter(tile::Decode { packed, group, step, words, to });
+                let (format, group) = (packed.format, packed.group(group));
+                return simd.enter(tile::Decode { format, group, step, words, to });
             }
             Store::F32(values) => View::F32(values),
             Store::Bf16(values) => View::Bf16(values),

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use preface_backend::BlockFormat;
+
 use super::layout::{Layout, with_layout};
-use super::{GROUP, Packed, STEP};
+use super::{GROUP, STEP};
 use crate::simd::{Kernel, Simd};
 
 /// Element `k` of row `lane` at `k * GROUP + lane`.
@@ -12,8 +14,9 @@ pub struct Tile(pub [f32; STEP * GROUP]);
 
 /// Decodes the words `words` (four elements each) of a step; the others stay as they are.
 pub struct Decode<'a> {
-    pub packed: &'a Packed,
-    pub group: usize,
+    pub format: BlockFormat,
+    /// The blocks of a group.
+    pub group: &'a [u8],
     pub step: usize,
     pub words: Range<usize>,
     pub to: &'a mut Tile,
@@ -23,16 +26,16 @@ impl Kernel for Decode<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        with_layout!(self.packed.format, L => self.decode::<S, L>(simd));
+        with_layout!(self.format, L => self.decode::<S, L>(simd));
     }
 }
 
 impl Decode<'_> {
     #[inline(always)]
     fn decode<S: Simd, L: Layout>(self, simd: S) {
-        let Self { packed, group, step, words, to } = self;
+        let Self { group, step, words, to, .. } = self;
         let (block, step) = (step / L::STEPS, step % L::STEPS);
-        let block = &packed.group(group)[block * L::BYTES..(block + 1) * L::BYTES];
+        let block = &group[block * L::BYTES..(block + 1) * L::BYTES];
         assert!(words.end <= 8);
         for lane in (0..GROUP).step_by(S::LANES) {
             // SAFETY: the slice has the bytes of a block, `step` lies below its steps, and `lane` begins a vector of rows.

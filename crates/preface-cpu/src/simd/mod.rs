@@ -12,6 +12,8 @@ mod avx2;
 mod avx512;
 mod math;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 #[cfg(target_arch = "x86_64")]

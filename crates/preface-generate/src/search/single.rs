@@ -1,6 +1,6 @@
 //! Greedy search and sampling: one row, one token after the other.
 
-use super::probability::log_sum_exp;
+use super::probability::{log_sum_exp, maximum};
 use super::sample::Sampler;
 use super::{Continuation, Rules, Search, Step, token_ids};
 use crate::processor::{EXCLUDED, Past};
@@ -70,11 +70,7 @@ impl Search for SingleSearch<'_> {
 
 /// The first of the tokens with the highest score; `None` if every token is excluded.
 fn best(scores: &[f32]) -> Option<u32> {
-    let mut best = (EXCLUDED, None);
-    for (token, &score) in scores.iter().enumerate() {
-        if score > best.0 {
-            best = (score, Some(token as u32));
-        }
-    }
-    best.1
+    let most = maximum(scores);
+    let first = || scores.iter().position(|&score| score == most);
+    if most > EXCLUDED { first().map(|token| token as u32) } else { None }
 }

@@ -63,6 +63,7 @@ pub fn run(args: &BenchGenerateArgs) -> Result<()> {
     let n_key = PREFIX_LEN + PROMPT_LEN + WINDOWS * window / 2;
     let least =
         (n_row as f64 * flops::decoding(spec, n_key) / product).max(model.weight_bytes() as f64 / bandwidth);
+    report.add("weights", compute.weights.as_deref().unwrap_or("auto"));
     report.add("batch_size", args.batch_size);
     report.add("num_beams", args.num_beams);
     report.add("tokens_per_second", (args.batch_size * window) as f64 / decode_seconds);

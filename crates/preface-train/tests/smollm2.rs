@@ -1,0 +1,77 @@
+//! Gradients of a real model on the CPU backend: those in bf16 point where those in `f32` do, layer by layer.
+
+use std::path::Path;
+
+use preface_backend::Backend;
+use preface_cpu::{CpuBackend, CpuOptions, Precision};
+use preface_model::{Attachments, Batch, Model, ModelFiles, Sequence};
+use preface_tune::init::text_rows;
+
+/// Workload W1's first batch (bench/make_w1.py): eight WebNLG pairs of SmolLM2's token ids.
+const BATCH: &str = include_str!("w1_first_batch.json");
+const PREFIX_LEN: usize = 10;
+
+fn model(precision: Precision) -> Model<CpuBackend> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fetched/smollm2.gguf");
+    let files = ModelFiles::open(path.to_str().unwrap()).unwrap();
+    files.load(CpuBackend::new(CpuOptions { precision, ..CpuOptions::default() }).unwrap()).unwrap()
+}
+
+/// `[PREFIX_LEN, 2 * n_layer * kv_width]`
+fn gradient(model: &Model<CpuBackend>, prefix: &[f32]) -> Vec<f32> {
+    let pairs: Vec<(Vec<u32>, Vec<u32>)> = serde_json::from_str(BATCH).unwrap();
+    let tokens: Vec<Vec<u32>> =
+        pairs.iter().map(|(prompt, completion)| [&prompt[..], completion].concat()).collect();
+    let sequences: Vec<Sequence<'_>> = pairs
+        .iter()
+        .zip(&tokens)
+        .map(|((prompt, _), tokens)| Sequence {
+            tokens,
+            first_target: prompt.len(),
+            segment: Some(0),
+            prefix_dropout: None,
+        })
+        .collect();
+    let backend = model.backend();
+    let attachments = Attachments::prefix(backend, prefix, model.spec());
+    let batch = Batch::pack(backend, model.spec(), &attachments, &sequences, 0.0).unwrap();
+    let mut grads = attachments.zero_grad(backend);
+    let loss = model.loss_and_gradient(&batch, &attachments, &mut grads);
+    assert!(loss.iter().all(|loss| loss.is_finite()));
+    backend.read(&grads.segments[0])
+}
+
+fn cosine(pairs: impl Iterator<Item = (f32, f32)>) -> f64 {
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (a, b) in pairs {
+        let (a, b) = (f64::from(a), f64::from(b));
+        (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+    }
+    ab / (aa * bb).sqrt()
+}
+
+#[test]
+#[ignore = "needs smollm2: cargo xtask fetch smollm2"]
+fn smollm2_gradients_in_bf16_point_where_those_in_f32_do() {
+    let (exact, rounded) = (model(Precision::F32), model(Precision::Bf16));
+    let spec = exact.spec();
+    let text: Vec<u32> = (0..PREFIX_LEN as u32).map(|i| 900 + 37 * i).collect();
+    let from_text = text_rows(&exact, &text, None).unwrap().values;
+    // Of the size of PEFT's start.
+    let random: Vec<f32> =
+        (0..from_text.len()).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0).collect();
+    for (name, prefix) in [("text", from_text), ("random", random)] {
+        let (want, got) = (gradient(&exact, &prefix), gradient(&rounded, &prefix));
+        let (row_width, layer_width) = (spec.prefix_row_width(), 2 * spec.kv_width());
+        let cosines: Vec<f64> = (0..spec.n_layer)
+            .map(|layer| {
+                let of_layer = |i: &usize| i % row_width / layer_width == layer;
+                cosine((0..want.len()).filter(of_layer).map(|i| (got[i], want[i])))
+            })
+            .collect();
+        let least = cosines.iter().copied().fold(f64::INFINITY, f64::min);
+        let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+        println!("prefix from {name}: cosine of a layer's gradient, least {least:.5}, mean {mean:.5}");
+        assert!(least >= 0.995 && mean >= 0.998, "prefix from {name}: least {least}, mean {mean}");
+    }
+}
