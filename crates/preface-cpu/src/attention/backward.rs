@@ -3,6 +3,8 @@
 //! `P = exp(S - lse)`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP))`; then `dQ = scale dS K`, `dK = scale dS^T Q`,
 //! `dV = P^T dO`. The queries are gathered with `scale` on them, which settles `S` and `dK`.
 
+use std::ops::Range;
+
 use preface_backend::{Place, StoreGrad};
 
 use super::forward::Scores;
@@ -27,7 +29,6 @@ pub fn backward(
     check_gradients(call, d_query, d_stores, grads);
     let shape = call.shape;
     let grads: Vec<SharedRows<'_>> = grads.iter_mut().map(|grad| grad.share()).collect();
-    let wanted = |store: usize| d_stores[store].is_some();
     for (segments, n_key) in call.plan.groups() {
         // Columns: keys of all key heads, then values.
         let mut d_keys = CpuRows::new(&backend.buffers, n_key, 2 * shape.kv_width(), Element::F32);
@@ -35,8 +36,8 @@ pub fn backward(
         backend.pool.run(segments.len() * shape.n_kv_head, |task, scratch| {
             let (segment, kv_head) = (&segments[task / shape.n_kv_head], task % shape.n_kv_head);
             let d_query = d_query.map(|place| (&grads[place.buffer], Heads::new(call, place, kv_head)));
-            let any = segment.keys.iter().any(|keys| wanted(keys.store));
-            let d_keys = any.then_some(&parts);
+            let wanted = wanted(segment, d_stores);
+            let d_keys = (!wanted.is_empty()).then_some((&parts, wanted));
             backend.tier.run(Backward {
                 call,
                 log_sum_exp,
@@ -73,8 +74,18 @@ struct Backward<'a> {
     segment: &'a Segment,
     kv_head: usize,
     d_query: Option<(&'a SharedRows<'a>, Heads)>,
-    d_keys: Option<&'a SharedRows<'a>>,
+    /// Where gradients of keys and values go, and of which of the gathered keys they are wanted.
+    d_keys: Option<(&'a SharedRows<'a>, Range<usize>)>,
     scratch: &'a mut Scratch,
+}
+
+/// The shortest run of gathered keys that holds all whose gradients are wanted: in the lowest layer the prefix alone.
+fn wanted(segment: &Segment, d_stores: &[Option<StoreGrad>]) -> Range<usize> {
+    let wanted = segment.keys.iter().filter(|keys| d_stores[keys.store].is_some() && keys.len > 0);
+    wanted
+        .map(|keys| keys.start..keys.start + keys.len)
+        .reduce(|all, keys| all.start.min(keys.start)..all.end.max(keys.end))
+        .unwrap_or(0..0)
 }
 
 impl Kernel for Backward<'_> {
@@ -172,13 +183,13 @@ impl Kernel for Backward<'_> {
                     );
                 }
             }
-            if self.d_keys.is_some() {
+            if let Some((_, wanted)) = &self.d_keys {
                 for (from, right, to) in [(&*ds, &*query, &mut *d_keys), (&*p, &*d_out, &mut *d_values)] {
                     add_turned(
                         simd,
                         scores,
                         n_row,
-                        n_key,
+                        wanted.clone(),
                         from,
                         Right { data: right, row: pad.stride },
                         to,
@@ -187,11 +198,11 @@ impl Kernel for Backward<'_> {
                 }
             }
         }
-        let Some(parts) = self.d_keys else { return };
+        let Some((parts, wanted)) = self.d_keys else { return };
         let kv_width = call.shape.kv_width();
         for (side, gradients) in [(Side::Keys, &mut *d_keys), (Side::Values, &mut *d_values)] {
             let place = Place { buffer: 0, column: if side == Side::Keys { 0 } else { kv_width } };
-            for keys in &segment.keys {
+            for keys in segment.keys.iter().filter(|keys| wanted.contains(&keys.start)) {
                 for row in 0..keys.len {
                     let at = keys.start + row;
                     let gradient = &mut gradients[at * pad.stride..][..pad.len];
@@ -219,7 +230,7 @@ fn add_turned<S: Simd>(
     simd: S,
     scores: Scores<'_>,
     n_row: usize,
-    n_key: usize,
+    keys: Range<usize>,
     from: &[f32],
     right: Right<'_>,
     to: &mut [f32],
@@ -227,7 +238,7 @@ fn add_turned<S: Simd>(
 ) {
     const KEYS: usize = 12;
     let mut first_row = 0;
-    for key in (0..n_key).step_by(KEYS) {
+    for key in keys.clone().step_by(KEYS) {
         // Later queries see more, so rows that see none of these keys see none of the later ones either.
         while first_row < n_row && scores.limit(first_row) <= key {
             first_row += 1;
@@ -235,7 +246,7 @@ fn add_turned<S: Simd>(
         if first_row == n_row {
             return;
         }
-        let size = Size { rows: KEYS.min(n_key - key), columns: pad.stride, depth: n_row - first_row };
+        let size = Size { rows: KEYS.min(keys.end - key), columns: pad.stride, depth: n_row - first_row };
         let left = Left { data: &from[first_row * scores.stride + key..], row: 1, step: scores.stride };
         let right = Right { data: &right.data[first_row * right.row..], row: right.row };
         let out = Out { data: &mut to[key * pad.stride..], row: pad.stride };

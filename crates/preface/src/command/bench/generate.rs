@@ -124,13 +124,21 @@ impl Bench<'_> {
         ensure!(batch.iter().all(|answer| answer.token_ids.len() == N_NEW), "an answer has another length");
         ensure!(batch.iter().all(|answer| answer.logprob.is_finite()), "a probability is no number");
         let (batch, alone) = (&batch[0], &alone[0]);
-        // Near ties may turn out differently in another batch; the likelihood of what was chosen may not.
-        let is_same = (batch.logprob - alone.logprob).abs() <= 0.02 * alone.logprob.abs().max(1.0);
+        let is_close = |a: f64, b: f64| (a - b).abs() <= 0.05 * b.abs().max(1.0);
+        // Near ties may turn out differently in another batch; how likely the first choice is may not.
+        let first = |n_prompt: usize| -> Result<f64> {
+            Ok(self.answer(n_prompt, self.num_beams, PROMPT_LEN, 1)?.generations[0].logprob)
+        };
+        let (first_of_batch, first_alone) = (first(self.batch_size)?, first(1)?);
         ensure!(
-            batch.token_ids == alone.token_ids || is_same,
-            "the first prompt's answer is {:?} in the batch, but {:?} alone",
-            batch.token_ids,
-            alone.token_ids
+            is_close(first_of_batch, first_alone),
+            "the first token's log-probability is {first_of_batch} in the batch, but {first_alone} alone"
+        );
+        ensure!(
+            batch.token_ids != alone.token_ids || is_close(batch.logprob, alone.logprob),
+            "the first answer's log-probability is {} in the batch, but {} alone",
+            batch.logprob,
+            alone.logprob
         );
         Ok(())
     }
