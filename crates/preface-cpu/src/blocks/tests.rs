@@ -5,7 +5,7 @@ use half::f16;
 use preface_backend::{BlockFormat, BlockMatrix};
 
 use super::dots::{KEPT, Operands, eight_bits};
-use super::layout::{Layout, with_layout};
+use super::layout::with_layout;
 use super::tile::{Decode, Tile};
 use super::{GROUP, Packed, STEP};
 use crate::guard::Guarded;

@@ -157,7 +157,7 @@ pub const COMPUTE: Table = Table {
         often(
             "weights",
             Kind::Choice(&preface_model::WeightFormat::NAMES),
-            "How weights are kept [default: auto, as their file stores them; in training in bf16 where products are]",
+            "How weights are kept [default: auto, in bf16 training bf16]",
         ),
     ],
 };

@@ -66,6 +66,14 @@ fn benches_print_one_object_with_the_promised_keys() {
             assert!(report["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{report}");
         }
     }
+    let memory = json(done(folder, &["bench", "memory", "--json"]).stdout.lines().last().unwrap());
+    for key in ["read_gigabytes_per_second", "read_gigabytes_per_second_1_thread", "peak_gflops_per_second"] {
+        assert!(memory[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {memory}");
+    }
+    for weights in ["bf16", "int8", "q4"] {
+        let short = ["bench", "generate", "--model", MODEL, "--max-new-tokens", "2", "--weights", weights];
+        done(folder, &short);
+    }
     write(folder, "short.json", format!("[{}]", batch(0)));
     let short = ["bench", "train", "--model", MODEL, "--workload", "short.json"];
     refused(folder, &short, 1, &["short.json", "1 batches", "12"]);
