@@ -247,6 +247,7 @@ impl Backend for Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HostMatrix;
 
     fn counting() -> Counting {
         let size_of = |n_row, width, storage| n_row * width * if storage == Storage::Exact { 4 } else { 2 };
