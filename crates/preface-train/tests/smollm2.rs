@@ -30,6 +30,7 @@ fn gradient(model: &Model<CpuBackend>, prefix: &[f32]) -> Vec<f32> {
             first_target: prompt.len(),
             segment: Some(0),
             prefix_dropout: None,
+            masks: None,
         })
         .collect();
     let backend = model.backend();
