@@ -65,6 +65,28 @@ pub enum GenerateError {
         /// Prefixes there are.
         n_segment: usize,
     },
+    /// Something for an encoder, but there is none.
+    #[error("prompt {}: a source for the encoder, but this model is decoder-only", .prompt + 1)]
+    NoEncoder {
+        /// Number of the prompt, from 0.
+        prompt: usize,
+    },
+    /// Nothing for the encoder.
+    #[error("prompt {}: the encoder has no token to read", .prompt + 1)]
+    EmptySource {
+        /// Number of the prompt, from 0.
+        prompt: usize,
+    },
+    /// More tokens than the encoder has positions.
+    #[error("prompt {}: {source_len} tokens need more than the encoder's {max_positions} positions", .prompt + 1)]
+    SourceTooLong {
+        /// Number of the prompt, from 0.
+        prompt: usize,
+        /// Tokens of the source.
+        source_len: usize,
+        /// Positions of the model.
+        max_positions: usize,
+    },
     /// A prompt that leaves too little room.
     #[error(
         "prompt {}: {prefix_len} prefix rows, {prompt_len} tokens and `max_new_tokens` = {max_new_tokens} need more than the model's {max_positions} positions",

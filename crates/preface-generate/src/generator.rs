@@ -5,11 +5,13 @@
 //! and the next one joins in the step after, so no row ever waits for the longest answer. There is no padding and
 //! each sequence attends only to itself, so an answer does not depend on what else is in the batch.
 //!
+//! An encoder-decoder's sources are read when their prompts join, once for all beams.
+//!
 //! A prefix is a run of keys in the attachments, shared by all prompts and beams; beams also share the pages of their
 //! common past.
 
 use preface_backend::Backend;
-use preface_model::{Attachments, Feed, KvCache, Model, SequenceId};
+use preface_model::{Attachments, Feed, KvCache, Model, SequenceId, SourceFeed};
 use rayon::prelude::*;
 
 use crate::processor::Processors;
@@ -62,6 +64,8 @@ impl<'a, B: Backend> Generator<'a, B> {
         };
         known("bad_words_ids", &bad_words.concat())?;
         known("eos_token_id", end_tokens)?;
+        known("forced_bos_token_id", settings.forced_bos_token_id.as_slice())?;
+        known("forced_eos_token_id", settings.forced_eos_token_id.as_slice())?;
         let processors = Processors::new(settings, bad_words, end_tokens);
         let stop_strings = StopStrings::new(&settings.stop_strings, codec);
         Ok(Self { model, attachments, rules: Rules { settings, processors, stop_strings, end_tokens } })
@@ -91,14 +95,17 @@ impl<'a, B: Backend> Generator<'a, B> {
                 return Err(GenerateError::Stopped { n_finished, n_prompt: requests.len() });
             }
             let mut n_token = 0;
-            while active.len() < batch_size.max(1) {
-                let room = |request: &Request| n_token + request.prompt.len() <= PROMPT_TOKENS_PER_STEP;
+            let mut joining = Vec::new();
+            while active.len() + joining.len() < batch_size.max(1) {
+                let needed = |request: &Request| request.source.len() + request.prompt.len();
+                let room = |request: &Request| n_token + needed(request) <= PROMPT_TOKENS_PER_STEP;
                 let Some((number, request)) = waiting.next_if(|(_, next)| n_token == 0 || room(next)) else {
                     break;
                 };
-                n_token += request.prompt.len();
-                active.push(self.join(&mut cache, number, request));
+                n_token += needed(request);
+                joining.push((number, request));
             }
+            active.extend(self.join(&mut cache, &joining)?);
             if active.is_empty() {
                 return Ok(answers
                     .into_iter()
@@ -121,18 +128,30 @@ impl<'a, B: Backend> Generator<'a, B> {
         if let Some(&token) = request.prompt.iter().find(|&&token| token as usize >= vocab_size) {
             return Err(GenerateError::UnknownPromptToken { prompt, token, vocab_size });
         }
+        let max_positions = spec.max_positions;
+        let unknown = request.source.iter().find(|&&token| token as usize >= vocab_size);
+        if let Some(&token) = unknown {
+            return Err(GenerateError::UnknownPromptToken { prompt, token, vocab_size });
+        }
+        match (spec.encoder, request.source.len()) {
+            (None, 1..) => return Err(GenerateError::NoEncoder { prompt }),
+            (Some(_), 0) => return Err(GenerateError::EmptySource { prompt }),
+            (Some(_), source_len) if source_len > max_positions => {
+                return Err(GenerateError::SourceTooLong { prompt, source_len, max_positions });
+            }
+            _ => {}
+        }
         let prefix_len = match request.segment {
             None => 0,
             Some(segment) => {
                 let n_segment = self.attachments.segments.len();
                 let attached = self.attachments.segments.get(segment);
-                attached.ok_or(GenerateError::UnknownSegment { prompt, segment, n_segment })?.prefix_len
+                attached.ok_or(GenerateError::UnknownSegment { prompt, segment, n_segment })?.first_position
             }
         };
         let (prompt_len, max_new_tokens) = (request.prompt.len(), self.rules.settings.max_new_tokens);
         // The last token is chosen but never run.
         let n_position = (prefix_len + prompt_len).saturating_add(max_new_tokens - 1);
-        let max_positions = spec.max_positions;
         if n_position > max_positions {
             return Err(GenerateError::TooLong {
                 prompt,
@@ -145,13 +164,30 @@ impl<'a, B: Backend> Generator<'a, B> {
         Ok(())
     }
 
-    fn join<'s>(&'s self, cache: &mut KvCache<'_, B>, number: usize, request: &Request) -> Active<'s> {
-        let search: Box<dyn Search + 's> = match self.rules.settings.num_beams {
-            1 => Box::new(SingleSearch::new(&self.rules, number, &request.prompt)),
-            _ => Box::new(BeamSearch::new(&self.rules, number, &request.prompt)),
+    /// Starts to work on some requests; in an encoder-decoder their sources are read here.
+    fn join<'s>(
+        &'s self,
+        cache: &mut KvCache<'_, B>,
+        requests: &[(usize, &Request)],
+    ) -> Result<Vec<Active<'s>>, GenerateError> {
+        let sequences = if self.model.spec().encoder.is_some() && !requests.is_empty() {
+            let feeds: Vec<SourceFeed<'_>> = requests
+                .iter()
+                .map(|(_, request)| SourceFeed { tokens: &request.source, segment: request.segment })
+                .collect();
+            cache.encode(&feeds)?
+        } else {
+            requests.iter().map(|(_, request)| cache.start(request.segment)).collect()
         };
-        let row = Row { sequence: cache.start(request.segment), tokens: request.prompt.clone() };
-        Active { number, rows: vec![row], search, n_told: 0 }
+        let active = requests.iter().zip(sequences).map(|(&(number, request), sequence)| {
+            let search: Box<dyn Search + 's> = match self.rules.settings.num_beams {
+                1 => Box::new(SingleSearch::new(&self.rules, number, &request.prompt)),
+                _ => Box::new(BeamSearch::new(&self.rules, number, &request.prompt)),
+            };
+            let row = Row { sequence, tokens: request.prompt.clone() };
+            Active { number, rows: vec![row], search, n_told: 0 }
+        });
+        Ok(active.collect())
     }
 }
 

@@ -15,7 +15,7 @@
 //! let attachments = Attachments::none();
 //! let settings = GenerationSettings { max_new_tokens: 5, num_beams: 2, ..GenerationSettings::default() };
 //! let generator = Generator::new(&model, &attachments, &settings, &special.end, None)?;
-//! let requests = [Request { prompt: tokenizer.encode_prompt("Once upon a")?, segment: None }];
+//! let requests = [Request { source: Vec::new(), prompt: tokenizer.encode_prompt("Once upon a")?, segment: None }];
 //! let answers = generator.run(&requests, 8, &mut ())?;
 //! assert_eq!(answers[0].token_ids.len(), 5);
 //! assert_eq!(answers[0].finish, Finish::Length);

@@ -1,9 +1,11 @@
 //! What is asked for and what comes back.
 
-/// A prompt to continue.
+/// What is to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// At least one token.
+    /// What the encoder reads; empty where the model has none.
+    pub source: Vec<u32>,
+    /// What the decoder continues: a prompt, or an encoder-decoder's start token. At least one token.
     pub prompt: Vec<u32>,
     /// The prefix to put in front, by its number among the attached ones.
     pub segment: Option<usize>,

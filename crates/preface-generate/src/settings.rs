@@ -30,6 +30,10 @@ pub struct GenerationSettings {
     pub bad_words_ids: Vec<Vec<u32>>,
     /// The same, given as texts.
     pub bad_words: Vec<String>,
+    /// The first token, if it is not chosen (mBART-50's language).
+    pub forced_bos_token_id: Option<u32>,
+    /// The token at `max_new_tokens`, if it is not chosen there (BART's end token).
+    pub forced_eos_token_id: Option<u32>,
     /// Tokens before which no end token is generated.
     pub min_new_tokens: usize,
     /// Tokens after which generation ends, the end token included.
@@ -71,6 +75,8 @@ impl Default for GenerationSettings {
             no_repeat_ngram_size: 0,
             bad_words_ids: Vec::new(),
             bad_words: Vec::new(),
+            forced_bos_token_id: None,
+            forced_eos_token_id: None,
             min_new_tokens: 0,
             max_new_tokens: 100,
             num_beams: 1,

@@ -25,7 +25,7 @@ fn smollm2_from_gguf_writes_and_scores_what_transformers_does() {
         .map(|i| {
             let prompt = tokenizer.encode_prompt(&text(&format!("/continuations/{i}/prompt"))).unwrap();
             assert_eq!(prompt, golden.token_ids(&format!("/continuations/{i}/prompt_ids")).unwrap());
-            Request { prompt, segment: None }
+            Request { source: Vec::new(), prompt, segment: None }
         })
         .collect();
     let max_new_tokens = golden.number("/max_new_tokens").unwrap() as usize;
@@ -44,8 +44,14 @@ fn smollm2_from_gguf_writes_and_scores_what_transformers_does() {
     for i in 0..2 {
         let ids = tokenizer.encode(&text(&format!("/texts/{i}/text")), Special::AsTokenizer).unwrap();
         assert_eq!(ids, golden.token_ids(&format!("/texts/{i}/ids")).unwrap());
-        let sequence =
-            Sequence { tokens: &ids, first_target: 1, segment: None, prefix_dropout: None, masks: None };
+        let sequence = Sequence {
+            source: &[],
+            tokens: &ids,
+            first_target: 1,
+            segment: None,
+            prefix_dropout: None,
+            masks: None,
+        };
         let batch = Batch::pack(model.backend(), model.spec(), &none, &[sequence], 0.0).unwrap();
         let sum_nll: f64 = model.loss(&batch, &none).iter().map(|&loss| f64::from(loss)).sum();
         let want = golden.number(&format!("/texts/{i}/sum_nll")).unwrap();

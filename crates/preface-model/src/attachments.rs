@@ -1,19 +1,94 @@
 //! All that the model knows of a trained method.
 //!
-//! A *segment* is a prefix: for each layer `prefix_len` rows of keys and values that every query of the sequences
-//! which name it sees, ahead of the text. Its rows are laid out as in the artefact: row `i` holds, one after the
-//! other, K of layer 0, V of layer 0, K of layer 1, ... each `n_kv_head * head_dim` wide, K rows after rotary
-//! embedding. They are not copied per sequence, so a batch may mix sequences with different prefixes.
+//! A *segment* is a prefix: for each layer some rows of keys and values that every query of the sequences which name it
+//! sees, ahead of the text. An encoder-decoder has three places for such rows: beside the encoder's text, beside the
+//! decoder's, and beside the encoder's output in cross-attention. Rows of a place are laid out as in the artefact: row
+//! `i` holds, one after the other, K of layer 0, V of layer 0, K of layer 1, ... each `n_kv_head * head_dim` wide, K rows
+//! after rotary embedding. They are not copied per sequence, so a batch may mix sequences with different prefixes.
 //!
 //! Everything else acts on all sequences: low-rank deltas at a [`Site`], bottlenecks behind a block, rows of a soft prompt,
 //! and the model's own weights where they are trained. Gradients of these lie in one flat buffer, each from a place on that
 //! the method chose; what is not named here gets none, and the backward stops below the lowest thing that is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use preface_backend::{Backend, KeyStore, Norm, Place, Storage};
+use serde::{Deserialize, Serialize};
 
 use crate::{ModelSpec, Part, Site, Stack};
+
+/// Which attention prefix rows stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrefixPlace {
+    /// Self-attention of the encoder.
+    Encoder,
+    /// Self-attention of the decoder; the only one of a decoder-only model.
+    Decoder,
+    /// The decoder's attention to the encoder's output.
+    Cross,
+}
+
+impl PrefixPlace {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Encoder, Self::Decoder, Self::Cross];
+
+    /// The word for it in settings and tensor names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encoder => "encoder",
+            Self::Decoder => "decoder",
+            Self::Cross => "cross",
+        }
+    }
+}
+
+impl fmt::Display for PrefixPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something for each place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerPlace<T> {
+    /// For the encoder's self-attention.
+    pub encoder: T,
+    /// For the decoder's self-attention.
+    pub decoder: T,
+    /// For cross-attention.
+    pub cross: T,
+}
+
+impl<T> PerPlace<T> {
+    /// Made place by place.
+    pub fn new(mut make: impl FnMut(PrefixPlace) -> T) -> Self {
+        Self {
+            encoder: make(PrefixPlace::Encoder),
+            decoder: make(PrefixPlace::Decoder),
+            cross: make(PrefixPlace::Cross),
+        }
+    }
+
+    /// What there is for a place.
+    pub fn get(&self, place: PrefixPlace) -> &T {
+        match place {
+            PrefixPlace::Encoder => &self.encoder,
+            PrefixPlace::Decoder => &self.decoder,
+            PrefixPlace::Cross => &self.cross,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, place: PrefixPlace) -> &mut T {
+        match place {
+            PrefixPlace::Encoder => &mut self.encoder,
+            PrefixPlace::Decoder => &mut self.decoder,
+            PrefixPlace::Cross => &mut self.cross,
+        }
+    }
+}
 
 /// What a method attaches to the model.
 pub struct Attachments<B: Backend> {
@@ -93,16 +168,18 @@ pub struct ModelDropout {
 
 /// One prefix.
 pub struct Segment<B: Backend> {
-    /// Number of rows; the text's positions start here.
-    pub prefix_len: usize,
-    /// `[prefix_len, 2 * n_layer * n_kv_head * head_dim]`
-    pub rows: B::Rows,
+    /// Number of rows in each place; 0 where it has none.
+    pub prefix_len: PerPlace<usize>,
+    /// Where the positions of the decoder's text start.
+    pub first_position: usize,
+    /// `[prefix_len, 2 * n_layer * n_kv_head * head_dim]` for each place.
+    pub rows: PerPlace<B::Rows>,
 }
 
 /// Gradient of each segment's rows, in the same layout; sums over everything that was run backward into it.
 pub struct AttachmentsGrad<B: Backend> {
     /// One for each segment.
-    pub segments: Vec<B::Rows>,
+    pub segments: Vec<PerPlace<B::Rows>>,
     /// `[1, n_gradient]`: of everything else.
     pub flat: B::Rows,
 }
@@ -121,7 +198,7 @@ impl<B: Backend> Attachments<B> {
         }
     }
 
-    /// One prefix of the given rows.
+    /// One prefix of the given rows, in the decoder alone.
     pub fn prefix(backend: &B, rows: &[f32], spec: &ModelSpec) -> Self {
         Self { segments: vec![Segment::new(backend, rows, spec)], ..Self::none() }
     }
@@ -129,10 +206,12 @@ impl<B: Backend> Attachments<B> {
     /// A gradient of zeros.
     pub fn zero_grad(&self, backend: &B) -> AttachmentsGrad<B> {
         let zeros = |segment: &Segment<B>| {
-            let (n_row, width) = backend.shape(&segment.rows);
-            let mut rows = backend.rows(n_row, width, Storage::Exact);
-            backend.zero(&mut rows);
-            rows
+            PerPlace::new(|place| {
+                let (n_row, width) = backend.shape(segment.rows.get(place));
+                let mut rows = backend.rows(n_row, width, Storage::Exact);
+                backend.zero(&mut rows);
+                rows
+            })
         };
         let mut flat = backend.rows(1, self.n_gradient, Storage::Exact);
         backend.zero(&mut flat);
@@ -144,6 +223,11 @@ impl<B: Backend> Attachments<B> {
         let ModelDropout { embedding, residual } = self.dropout;
         let deltas = self.low_rank.values().map(|delta| delta.dropout);
         deltas.chain([embedding, residual]).any(|probability| probability > 0.0)
+    }
+
+    /// Whether any prefix has rows in a place.
+    pub(crate) fn has_rows(&self, place: PrefixPlace) -> bool {
+        self.segments.iter().any(|segment| *segment.prefix_len.get(place) > 0)
     }
 
     /// Rows of the soft prompt.
@@ -165,17 +249,40 @@ impl<B: Backend> Attachments<B> {
     pub(crate) fn lowest(&self) -> Depth {
         let blocks = self.low_rank.keys().chain(self.trained.keys()).map(|site| Depth::of(*site));
         let bottlenecks = self.bottlenecks.keys().map(|&(_, layer)| Depth::block(layer, Step::Bottleneck));
-        let segments = self.segments.iter().map(|_| Depth::block(0, Step::Attention));
+        let segments =
+            PrefixPlace::ALL.into_iter().filter(|&place| self.has_rows(place)).map(|place| match place {
+                PrefixPlace::Decoder => Depth::block(0, Step::Attention),
+                // Every layer's cross-attention is a way to the encoder.
+                PrefixPlace::Encoder | PrefixPlace::Cross => Depth::block(0, Step::Cross),
+            });
         let soft = self.soft_prompt.iter().map(|_| Depth::INPUT);
         blocks.chain(bottlenecks).chain(segments).chain(soft).min().unwrap_or(Depth::ABOVE)
     }
 }
 
 impl<B: Backend> Segment<B> {
-    /// A prefix of the given rows (row-major, [`ModelSpec::prefix_row_width`] wide).
+    /// A prefix of the given rows (row-major, [`ModelSpec::prefix_row_width`] wide) in the decoder; the text's positions
+    /// start behind them.
     pub fn new(backend: &B, rows: &[f32], spec: &ModelSpec) -> Self {
-        let width = spec.prefix_row_width();
-        Self { prefix_len: rows.len() / width, rows: backend.rows_from(rows, width, Storage::Exact) }
+        let rows = PerPlace { encoder: &[][..], decoder: rows, cross: &[] };
+        Self::in_places(backend, rows, rows.decoder.len() / spec.prefix_row_width(), spec)
+    }
+
+    /// A prefix with rows (row-major, [`ModelSpec::row_width`] wide) in the places where they are not empty; the
+    /// positions of the decoder's text start at `first_position`.
+    ///
+    /// # Panics
+    /// If there are rows in a place that the model lacks.
+    pub fn in_places(backend: &B, rows: PerPlace<&[f32]>, first_position: usize, spec: &ModelSpec) -> Self {
+        // Where the model lacks a place there are no rows, whatever their width.
+        let width = |place| spec.row_width(place).max(1);
+        let prefix_len = PerPlace::new(|place| rows.get(place).len() / width(place));
+        for place in PrefixPlace::ALL {
+            let is_empty = rows.get(place).is_empty();
+            assert!(is_empty || spec.stack(place).is_some(), "rows for the {place}, which the model lacks");
+        }
+        let rows = PerPlace::new(|place| backend.rows_from(rows.get(place), width(place), Storage::Exact));
+        Self { prefix_len, first_position, rows }
     }
 }
 
@@ -183,6 +290,7 @@ impl<B: Backend> Segment<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     Attention,
+    Cross,
     FeedForward,
     Bottleneck,
 }
@@ -198,12 +306,12 @@ impl Depth {
     pub const ABOVE: Self = Self(usize::MAX);
 
     pub fn block(layer: usize, step: Step) -> Self {
-        Self(1 + 3 * layer + step as usize)
+        Self(1 + 4 * layer + step as usize)
     }
 
     /// The block that this is in, or the block above the embedding.
     pub fn layer(self) -> usize {
-        self.0.saturating_sub(1) / 3
+        self.0.saturating_sub(1) / 4
     }
 
     fn of(site: Site) -> Self {
@@ -214,6 +322,9 @@ impl Depth {
                 Part::AttentionNorm | Part::Qkv | Part::AttentionOutput => {
                     Self::block(layer, Step::Attention)
                 }
+                Part::CrossNorm | Part::CrossQuery | Part::CrossKeys | Part::CrossOutput => {
+                    Self::block(layer, Step::Cross)
+                }
                 Part::FeedForwardNorm | Part::Up | Part::Down => Self::block(layer, Step::FeedForward),
             },
         }
@@ -221,10 +332,9 @@ impl Depth {
 }
 
 /// Where a layer's keys and values stand in a matrix of prefix rows that is buffer number `buffer` of a call.
-pub(crate) fn layer_store(spec: &ModelSpec, layer: usize, buffer: usize) -> KeyStore {
-    let width = spec.kv_width();
+pub(crate) fn layer_store(kv_width: usize, layer: usize, buffer: usize) -> KeyStore {
     KeyStore {
-        keys: Place { buffer, column: 2 * layer * width },
-        values: Place { buffer, column: (2 * layer + 1) * width },
+        keys: Place { buffer, column: 2 * layer * kv_width },
+        values: Place { buffer, column: (2 * layer + 1) * kv_width },
     }
 }

@@ -3,21 +3,26 @@
 //! The rows of a sequence stand one under the other, sequences follow each other without padding, and attention
 //! runs per sequence. The last token of a sequence is only a target: it has no row. Beginnings that sequences share
 //! are packed once (see [`crate::trie`]); a row of theirs has the targets of all of them, so loss and gradient are the
-//! sums that the sequences alone would give.
+//! sums that the sequences alone would give. In an encoder-decoder the sources are packed apart ([`EncoderBatch`]), each
+//! once, and sequences of one source may share rows.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowMask, RowTarget, TokenWeight};
 
+use crate::encoder_batch::{EncoderBatch, EncoderRows};
 use crate::layer::{RowMasks, Selected};
 use crate::soft::{SoftRows, behind_soft_prompt};
 use crate::trie::{Input, Node, Trie};
-use crate::{Attachments, ModelError, ModelSpec};
+use crate::{Attachments, ModelError, ModelSpec, PerPlace, PrefixPlace, Segment};
 
 /// A sequence to be run, with what it is to predict.
 #[derive(Clone, Debug)]
 pub struct Sequence<'a> {
-    /// Prompt and completion.
+    /// What the encoder reads; empty where the model has none.
+    pub source: &'a [u32],
+    /// Prompt and completion; in an encoder-decoder the decoder's start token, then the labels.
     pub tokens: &'a [u32],
     /// Tokens from this index on carry loss. The very first token of a sequence never does: nothing predicts it.
     pub first_target: usize,
@@ -32,13 +37,6 @@ pub struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
-    /// Tokens that have a row.
-    fn input(&self) -> Input<'a> {
-        let is_shared = self.prefix_dropout.is_none() && self.masks.is_none();
-        let group = is_shared.then(|| self.segment.map_or(0, |segment| 1 + segment));
-        Input { tokens: &self.tokens[..self.tokens.len().saturating_sub(1)], group }
-    }
-
     fn targets(&self) -> Range<usize> {
         self.first_target.max(1)..self.tokens.len()
     }
@@ -46,11 +44,28 @@ impl<'a> Sequence<'a> {
 
 /// Rows of the matrix that these sequences are packed into: shared ones count once.
 pub fn packed_rows(sequences: &[Sequence<'_>]) -> usize {
-    Trie::new(&inputs(sequences)).n_row()
+    let inputs = inputs(sequences);
+    let mut known = HashSet::new();
+    let mut n_source_row = 0;
+    for (input, sequence) in inputs.iter().zip(sequences) {
+        if input.group.is_none_or(|group| known.insert(group)) {
+            n_source_row += sequence.source.len();
+        }
+    }
+    Trie::new(&inputs).n_row() + n_source_row
 }
 
+/// Tokens that have a row. Sequences with the same prefix and the same source may share them.
 fn inputs<'a>(sequences: &[Sequence<'a>]) -> Vec<Input<'a>> {
-    sequences.iter().map(Sequence::input).collect()
+    let mut groups: HashMap<(Option<usize>, &[u32]), usize> = HashMap::new();
+    let input = |sequence: &Sequence<'a>| {
+        let n_group = groups.len();
+        let group = *groups.entry((sequence.segment, sequence.source)).or_insert(n_group);
+        let is_shared = sequence.prefix_dropout.is_none() && sequence.masks.is_none();
+        let tokens = &sequence.tokens[..sequence.tokens.len().saturating_sub(1)];
+        Input { tokens, group: is_shared.then_some(group) }
+    };
+    sequences.iter().map(input).collect()
 }
 
 /// What a batch is in numbers: what its arithmetic is counted from.
@@ -88,6 +103,7 @@ pub struct Batch<B: Backend> {
     pub(crate) targets: B::Targets,
     /// The different texts.
     pub(crate) texts: Vec<Text>,
+    pub(crate) encoder: Option<EncoderBatch<B>>,
     n_target: usize,
     work: Work,
 }
@@ -103,7 +119,8 @@ impl<B: Backend> Batch<B> {
     /// Packs `sequences`; `label_smoothing` is 0 for plain cross-entropy.
     ///
     /// # Errors
-    /// A token outside the vocabulary, a sequence with nothing to predict, or one longer than the model's positions.
+    /// A token outside the vocabulary, a sequence with nothing to predict, one longer than the model's positions, or a
+    /// source that is missing or that the model cannot read.
     pub fn pack(
         backend: &B,
         spec: &ModelSpec,
@@ -111,11 +128,10 @@ impl<B: Backend> Batch<B> {
         sequences: &[Sequence<'_>],
         label_smoothing: f32,
     ) -> Result<Self, ModelError> {
-        let prefix_len = |sequence: &Sequence<'_>| {
-            sequence.segment.map_or(0, |segment| attachments.segments[segment].prefix_len)
-        };
+        let prefix_of = |sequence: &Sequence<'_>| Prefix::of(attachments, sequence.segment);
         for (number, sequence) in sequences.iter().enumerate() {
-            check(spec, number, sequence, prefix_len(sequence) + attachments.soft_len())?;
+            let n_before = prefix_of(sequence).first_position + attachments.soft_len();
+            check(spec, number, sequence, n_before)?;
         }
         let longer: Vec<Vec<u32>> = sequences
             .iter()
@@ -135,12 +151,22 @@ impl<B: Backend> Batch<B> {
         let mut rows = Rows::default();
         for node in &trie.nodes {
             let sequence = &sequences[node.input];
-            rows.push(&trie, node, sequence, prefix_len(sequence));
+            rows.push(spec, &trie, node, sequence, &prefix_of(sequence));
         }
         let wanted = Wanted::new(&trie, &rows, sequences);
         let target_rows = wanted.rows();
-        // Every row sees all positions up to its own.
-        let keys = |row: usize| rows.positions[row] as usize + 1;
+        let encoder = spec.encoder.map(|_| {
+            let mut encoder = EncoderRows::default();
+            let mut cross_plan = AttentionPlan::default();
+            for (node, run) in trie.nodes.iter().zip(&rows.plan.runs) {
+                let sequence = &sequences[node.input];
+                let keys = encoder.seen_by(spec, sequence, &prefix_of(sequence));
+                cross_plan.runs.push(QueryRun { rows: run.rows.clone(), first_position: 0, keys });
+            }
+            (encoder.upload(backend, &cross_plan), backend.plan(&wanted.plan(&cross_plan)))
+        });
+        let (encoder, cross_plan) = encoder.unzip();
+        let keys = |row: usize| rows.n_key[row];
         let work = Work {
             n_row: rows.ids.len(),
             n_loss: target_rows.len(),
@@ -165,7 +191,9 @@ impl<B: Backend> Batch<B> {
                 n_row: target_rows.len(),
                 rows: backend.index(&target_rows),
                 plan: backend.plan(&wanted.plan(&rows.plan)),
+                cross_plan,
             },
+            encoder,
             targets: backend.targets(&wanted.targets(label_smoothing)),
             texts,
             n_target: sequences.iter().map(|sequence| sequence.targets().len()).sum(),
@@ -194,27 +222,35 @@ impl<B: Backend> Batch<B> {
 struct Rows {
     ids: Vec<u32>,
     positions: Vec<u32>,
+    /// Keys that each row sees in self-attention.
+    n_key: Vec<usize>,
     masks: Vec<Option<RowMask>>,
     /// One run for each node.
     plan: AttentionPlan,
 }
 
 impl Rows {
-    fn push(&mut self, trie: &Trie, node: &Node, sequence: &Sequence<'_>, prefix_len: usize) {
+    fn push(&mut self, spec: &ModelSpec, trie: &Trie, node: &Node, sequence: &Sequence<'_>, prefix: &Prefix) {
         let first_row = self.ids.len();
         self.ids.extend_from_slice(&sequence.tokens[node.range.clone()]);
-        self.positions.extend(node.range.clone().map(|i| (prefix_len + i) as u32));
+        let position = |i: usize| prefix.first_position + i;
+        self.positions.extend(node.range.clone().map(|i| spec.position_row(position(i))));
+        self.n_key.extend(node.range.clone().map(|i| prefix.len.decoder + i + 1));
         let mask = |row: usize| sequence.masks.map(|stream| RowMask { stream, row: row as u32 });
         self.masks.extend(node.range.clone().map(mask));
-        let (rows, first_position) = (first_row..self.ids.len(), prefix_len + node.range.start);
-        let text = |rows, causal_from| KeyRun { store: 0, rows, causal_from, bias_from: None, dropout: None };
-        let mut keys = vec![text(rows.clone(), Some(first_position))];
+        let (rows, first_position) = (first_row..self.ids.len(), position(node.range.start));
+        let text = |rows, from: usize, causal: bool| KeyRun {
+            store: 0,
+            rows,
+            causal_from: causal.then_some(from),
+            bias_from: Some(from),
+            dropout: None,
+        };
+        let mut keys = vec![text(rows.clone(), first_position, true)];
         for before in node.parent.into_iter().flat_map(|parent| trie.upwards(parent)) {
-            keys.push(text(self.span(before), None));
+            keys.push(text(self.span(before), position(trie.nodes[before].range.start), false));
         }
-        if let Some(segment) = sequence.segment {
-            keys.push(segment_run(segment, prefix_len, sequence.prefix_dropout));
-        }
+        keys.extend(prefix.run(PrefixPlace::Decoder, sequence.prefix_dropout));
         keys.reverse();
         self.plan.runs.push(QueryRun { rows, first_position, keys });
     }
@@ -303,9 +339,37 @@ impl Wanted {
     }
 }
 
-/// The key run of a whole prefix. Store 0 is the text, segments follow.
-pub(crate) fn segment_run(segment: usize, prefix_len: usize, dropout: Option<Dropout>) -> KeyRun {
-    KeyRun { store: 1 + segment, rows: 0..prefix_len, causal_from: None, bias_from: None, dropout }
+/// The prefix that a sequence names, as far as packing needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Prefix {
+    pub segment: Option<usize>,
+    pub len: PerPlace<usize>,
+    pub first_position: usize,
+}
+
+impl Prefix {
+    /// Number `segment` of the attached ones, or none.
+    pub fn of<B: Backend>(attachments: &Attachments<B>, segment: Option<usize>) -> Self {
+        let attached: Option<&Segment<B>> = segment.map(|segment| &attachments.segments[segment]);
+        Self {
+            segment,
+            len: attached.map(|attached| attached.prefix_len).unwrap_or_default(),
+            first_position: attached.map_or(0, |attached| attached.first_position),
+        }
+    }
+
+    /// The key run of its rows in a place, if there are any. Store 0 is the text, segments follow.
+    pub fn run(&self, place: PrefixPlace, dropout: Option<Dropout>) -> Option<KeyRun> {
+        let (segment, &len) = (self.segment?, self.len.get(place));
+        // The masks of the places are apart.
+        let dropout = dropout.map(|dropout| match place {
+            PrefixPlace::Decoder => dropout,
+            other => Dropout { stream: Dropout::stream([dropout.stream, other as u64, 0]), ..dropout },
+        });
+        // T5: the rows in the decoder stand at positions 0.., those in the encoder nowhere.
+        let bias_from = (place == PrefixPlace::Decoder).then_some(0);
+        (len > 0).then(|| KeyRun { store: 1 + segment, rows: 0..len, causal_from: None, bias_from, dropout })
+    }
 }
 
 fn check(
@@ -318,6 +382,7 @@ fn check(
         return Err(ModelError::NothingToPredict { sequence: number, n_token: sequence.tokens.len() });
     }
     check_tokens(spec, number, sequence.tokens)?;
+    check_source(spec, number, sequence.source)?;
     check_length(spec, number, sequence.tokens.len() - 1, prefix_len)
 }
 
@@ -325,6 +390,20 @@ pub(crate) fn check_tokens(spec: &ModelSpec, sequence: usize, tokens: &[u32]) ->
     match tokens.iter().find(|token| **token as usize >= spec.vocab_size) {
         Some(&token) => Err(ModelError::UnknownToken { sequence, token, vocab_size: spec.vocab_size }),
         None => Ok(()),
+    }
+}
+
+/// Checks what the encoder is to read.
+pub(crate) fn check_source(spec: &ModelSpec, sequence: usize, source: &[u32]) -> Result<(), ModelError> {
+    match (spec.encoder, source.is_empty()) {
+        (None, true) => Ok(()),
+        (None, false) => Err(ModelError::NoEncoder { sequence }),
+        (Some(_), true) => Err(ModelError::NoSource { sequence }),
+        (Some(_), false) => {
+            check_tokens(spec, sequence, source)?;
+            // Prefix rows take none of the encoder's positions.
+            check_length(spec, sequence, source.len(), 0)
+        }
     }
 }
 

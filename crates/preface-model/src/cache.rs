@@ -4,6 +4,9 @@
 //! [`KvCache::fork`] shares them and copies only a page that two sequences would write to, so beams share their
 //! prompt. Prefix rows are not in the cache at all: they stay in the attachments and are one more key run.
 //!
+//! The output of an encoder lies in pages of its own, as the keys and values that each layer of the decoder makes of it.
+//! [`KvCache::encode`] fills them once for an input; forks share them.
+//!
 //! A cache is bound to one model and one set of attachments for its whole life, so cached rows can never be used
 //! under another prefix than they were computed with.
 
@@ -11,10 +14,11 @@ use std::ops::Range;
 
 use preface_backend::{AttentionPlan, Backend, KeyRun, QueryRun, Storage};
 
-use crate::batch::{check_length, check_tokens, segment_run};
-use crate::layer::{Context, Selected, Text};
+use crate::batch::{Prefix, check_length, check_source, check_tokens};
+use crate::encoder_batch::{EncoderRows, cross_runs};
+use crate::layer::{Encoded, Selected, Text};
 use crate::soft::{SoftRows, behind_soft_prompt};
-use crate::{Attachments, Model, ModelError};
+use crate::{Attachments, Model, ModelError, PrefixPlace};
 
 /// Rows of a page.
 pub const PAGE_ROWS: usize = 16;
@@ -22,6 +26,15 @@ pub const PAGE_ROWS: usize = 16;
 /// Names a sequence of a [`KvCache`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SequenceId(usize);
+
+/// What the encoder is to read.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceFeed<'a> {
+    /// At least one token.
+    pub tokens: &'a [u32],
+    /// Number of the prefix, if any: its rows in the encoder here, those in the decoder and in cross-attention later.
+    pub segment: Option<usize>,
+}
 
 /// Tokens to run behind what a sequence already holds.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +49,10 @@ pub struct Feed<'a> {
 pub struct KvCache<'a, B: Backend> {
     model: &'a Model<B>,
     attachments: &'a Attachments<B>,
-    layers: Vec<B::Rows>,
-    pages: Pages,
+    /// Keys and values of the decoder's own text.
+    text: PagedRows<B>,
+    /// Keys and values of what the encoder has read, as the decoder's layers see it.
+    encoded: PagedRows<B>,
     sequences: Vec<Option<Cached>>,
 }
 
@@ -45,14 +60,16 @@ pub struct KvCache<'a, B: Backend> {
 struct Cached {
     pages: Vec<usize>,
     len: usize,
-    segment: Option<usize>,
-    prefix_len: usize,
+    prefix: Prefix,
+    encoded_pages: Vec<usize>,
+    encoded_len: usize,
 }
 
 impl<'a, B: Backend> KvCache<'a, B> {
     /// An empty cache.
     pub fn new(model: &'a Model<B>, attachments: &'a Attachments<B>) -> Self {
-        Self { model, attachments, layers: Vec::new(), pages: Pages::default(), sequences: Vec::new() }
+        let paged = || PagedRows::new(model.spec.n_layer, 2 * model.spec.kv_width());
+        Self { model, attachments, text: paged(), encoded: paged(), sequences: Vec::new() }
     }
 
     /// The model it belongs to.
@@ -60,18 +77,59 @@ impl<'a, B: Backend> KvCache<'a, B> {
         self.model
     }
 
-    /// A new, empty sequence behind the prefix number `segment`, if any.
+    /// A new, empty sequence behind the prefix number `segment`, if any. In an encoder-decoder it comes from
+    /// [`KvCache::encode`].
     pub fn start(&mut self, segment: Option<usize>) -> SequenceId {
-        let prefix_len = segment.map_or(0, |segment| self.attachments.segments[segment].prefix_len);
-        self.insert(Cached { pages: Vec::new(), len: 0, segment, prefix_len })
+        self.insert(Cached::new(Prefix::of(self.attachments, segment), Vec::new(), 0))
+    }
+
+    /// Runs the encoder on every source and starts an empty sequence that sees what it gives.
+    ///
+    /// # Errors
+    /// A model without an encoder, a source without tokens, with one outside the vocabulary or longer than the model's
+    /// positions.
+    pub fn encode(&mut self, sources: &[SourceFeed<'_>]) -> Result<Vec<SequenceId>, ModelError> {
+        let (model, backend) = (self.model, &self.model.backend);
+        let mut rows = EncoderRows::default();
+        let mut ranges = Vec::with_capacity(sources.len());
+        for (number, source) in sources.iter().enumerate() {
+            check_source(&model.spec, number, source.tokens)?;
+            if model.spec.encoder.is_none() {
+                return Err(ModelError::NoEncoder { sequence: number });
+            }
+            let prefix = Prefix::of(self.attachments, source.segment);
+            ranges.push((rows.push(&model.spec, source.tokens, &prefix, None), prefix));
+        }
+        let sources = rows.upload(backend, &AttentionPlan::default());
+        let states = model.encode(&sources, self.attachments);
+        let context = model.encoder_context(&sources, self.attachments);
+        // Sources that are equal were read once; here each sequence has pages of its own.
+        let (mut from, mut slots, mut started) = (Vec::new(), Vec::new(), Vec::with_capacity(ranges.len()));
+        for (range, prefix) in ranges {
+            let pages: Vec<usize> =
+                (0..range.len().div_ceil(PAGE_ROWS)).map(|_| self.encoded.new_page(backend)).collect();
+            slots.extend(slots_of(&pages, 0..range.len()));
+            from.extend(range.clone().map(|row| row as u32));
+            started.push(self.insert(Cached::new(prefix, pages, range.len())));
+        }
+        let (from, slots) = (backend.index(&from), backend.index(&slots));
+        let n_row = started.iter().map(|&sequence| self.cached(sequence).encoded_len).sum();
+        let width = 2 * model.spec.kv_width();
+        for (block, to) in model.decoder.blocks.iter().zip(&mut self.encoded.layers) {
+            let cross = block.cross.as_ref().expect("the decoder of an encoder-decoder");
+            let keys = cross.project(&context, &states);
+            let mut picked = backend.rows(n_row, width, Storage::Compact);
+            backend.gather(&keys, 0..width, &from, &mut picked);
+            backend.scatter(&picked, 0..width, &slots, to);
+        }
+        Ok(started)
     }
 
     /// A second sequence with the same past. Pages are shared until one of the two writes.
     pub fn fork(&mut self, sequence: SequenceId) -> SequenceId {
         let copy = self.cached(sequence).clone();
-        for &page in &copy.pages {
-            self.pages.share(page);
-        }
+        copy.pages.iter().for_each(|&page| self.text.pages.share(page));
+        copy.encoded_pages.iter().for_each(|&page| self.encoded.pages.share(page));
         self.insert(copy)
     }
 
@@ -84,14 +142,15 @@ impl<'a, B: Backend> KvCache<'a, B> {
         assert!(len <= cached.len, "truncate: {len} of {} rows", cached.len);
         cached.len = len;
         for page in cached.pages.drain(len.div_ceil(PAGE_ROWS)..) {
-            self.pages.release(page);
+            self.text.pages.release(page);
         }
     }
 
     /// Frees the sequence's pages; its id may be given out again.
     pub fn release(&mut self, sequence: SequenceId) {
         self.truncate(sequence, 0);
-        self.sequences[sequence.0] = None;
+        let cached = self.sequences[sequence.0].take().expect("the sequence is live");
+        cached.encoded_pages.iter().for_each(|&page| self.encoded.pages.release(page));
     }
 
     /// Tokens that the sequence holds.
@@ -108,10 +167,11 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// row-major.
     ///
     /// # Errors
-    /// A token outside the vocabulary, or a sequence that becomes longer than the model's positions.
+    /// A token outside the vocabulary, a sequence that becomes longer than the model's positions, or one that has no
+    /// encoder's output though the model has an encoder.
     pub fn extend(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<f32>, ModelError> {
         let x = self.run(feeds, true)?;
-        Ok(self.model.backend.read(&self.model.head_logits(&x)))
+        Ok(self.model.head_logits(&x))
     }
 
     /// Runs the tokens of every feed and only keeps their keys and values.
@@ -125,138 +185,100 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// Keys and values of everything that the sequence holds, in the layout of prefix rows:
     /// `[len, 2 * n_layer * kv_width]`, row-major.
     pub fn read(&self, sequence: SequenceId) -> Vec<f32> {
-        let backend = &self.model.backend;
         let cached = self.cached(sequence);
-        let slots = backend.index(&cached.slots(0..cached.len));
-        let layer_width = 2 * self.model.spec.kv_width();
-        let mut rows = vec![0.0; cached.len * self.model.spec.prefix_row_width()];
-        let row_width = self.model.spec.prefix_row_width();
-        for (layer, cache) in self.layers.iter().enumerate() {
-            let mut picked = backend.rows(cached.len, layer_width, Storage::Exact);
-            backend.gather(cache, 0..layer_width, &slots, &mut picked);
-            for (row, values) in backend.read(&picked).chunks_exact(layer_width).enumerate() {
-                let start = row * row_width + layer * layer_width;
-                rows[start..start + layer_width].copy_from_slice(values);
-            }
-        }
-        rows
+        self.text.read(&self.model.backend, &cached.slots(0..cached.len))
+    }
+
+    /// The same of what the decoder sees of the encoder's output, in the layout of cross-attention's prefix rows.
+    pub fn read_encoded(&self, sequence: SequenceId) -> Vec<f32> {
+        let cached = self.cached(sequence);
+        self.encoded.read(&self.model.backend, &slots_of(&cached.encoded_pages, 0..cached.encoded_len))
     }
 
     /// The last block's output for the last token of each feed, or for none.
     fn run(&mut self, feeds: &[Feed<'_>], last_wanted: bool) -> Result<B::Rows, ModelError> {
+        let spec = &self.model.spec;
         for (number, feed) in feeds.iter().enumerate() {
             assert!(!feed.tokens.is_empty(), "extend: a feed without tokens");
             let cached = self.cached(feed.sequence);
-            check_tokens(&self.model.spec, number, feed.tokens)?;
+            check_tokens(spec, number, feed.tokens)?;
             let soft_len = if cached.len == 0 { self.attachments.soft_len() } else { 0 };
             let n_row = cached.len + soft_len + feed.tokens.len();
-            check_length(&self.model.spec, number, n_row, cached.prefix_len)?;
+            check_length(spec, number, n_row, cached.prefix.first_position)?;
+            if spec.encoder.is_some() && cached.encoded_len == 0 {
+                return Err(ModelError::NoSource { sequence: number });
+            }
         }
         let (mut ids, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         let (mut plan, mut last_plan) = (AttentionPlan::default(), AttentionPlan::default());
+        let (mut cross_plan, mut last_cross_plan) = (AttentionPlan::default(), AttentionPlan::default());
         let mut last_rows: Vec<u32> = Vec::new();
-        let vocab_size = self.model.spec.vocab_size;
         for feed in feeds {
             // The soft prompt runs with the first tokens of a sequence.
             let soft_len = if self.cached(feed.sequence).len == 0 { self.attachments.soft_len() } else { 0 };
-            let tokens = behind_soft_prompt(vocab_size, soft_len, feed.tokens);
+            let tokens = behind_soft_prompt(spec.vocab_size, soft_len, feed.tokens);
             self.reserve(feed.sequence, tokens.len());
             let cached = self.sequences[feed.sequence.0].as_mut().expect("checked above");
             let (first, first_row) = (cached.len, ids.len());
+            let first_position = cached.prefix.first_position;
             cached.len += tokens.len();
             ids.extend(tokens);
-            positions.extend((first..cached.len).map(|i| (cached.prefix_len + i) as u32));
+            positions.extend((first..cached.len).map(|i| spec.position_row(first_position + i)));
             slots.extend(cached.slots(first..cached.len));
-            let keys = cached.key_runs(first);
+            let (keys, encoded_keys) = (cached.key_runs(first), cached.encoded_runs());
             if last_wanted {
-                last_plan.runs.push(QueryRun {
-                    rows: last_rows.len()..last_rows.len() + 1,
-                    first_position: cached.prefix_len + cached.len - 1,
-                    keys: keys.clone(),
+                let rows = last_rows.len()..last_rows.len() + 1;
+                last_cross_plan.runs.push(QueryRun {
+                    rows: rows.clone(),
+                    first_position: 0,
+                    keys: encoded_keys.clone(),
                 });
+                let last_position = first_position + cached.len - 1;
+                last_plan.runs.push(QueryRun { rows, first_position: last_position, keys: keys.clone() });
                 last_rows.push(ids.len() as u32 - 1);
             }
-            plan.runs.push(QueryRun {
-                rows: first_row..ids.len(),
-                first_position: cached.prefix_len + first,
-                keys,
-            });
+            let rows = first_row..ids.len();
+            cross_plan.runs.push(QueryRun { rows: rows.clone(), first_position: 0, keys: encoded_keys });
+            plan.runs.push(QueryRun { rows, first_position: first_position + first, keys });
         }
         let model = self.model;
         let backend = &model.backend;
         let (slots, positions) = (backend.index(&slots), backend.index(&positions));
+        let has_encoder = model.spec.encoder.is_some();
         let selected = Selected {
             n_row: last_rows.len(),
             rows: backend.index(&last_rows),
             plan: backend.plan(&last_plan),
+            cross_plan: has_encoder.then(|| backend.plan(&last_cross_plan)),
         };
-        let context = Context {
-            backend,
-            spec: &model.spec,
-            rotary: model.rotary.as_ref(),
-            positions: &positions,
-            plan: &backend.plan(&plan),
-            selected: Some(&selected),
-            attachments: self.attachments,
-            masks: None,
-        };
+        let (plan, cross_plan) = (backend.plan(&plan), has_encoder.then(|| backend.plan(&cross_plan)));
+        let cross = cross_plan.as_ref().map(|plan| (plan, Encoded::Keys(&self.encoded.layers)));
+        let pass = model.pass(&positions, &plan, cross, self.attachments, Some(&selected), None);
         let soft = SoftRows::take(backend, model.spec.vocab_size, &mut ids);
-        let mut x = model.embed_tokens(&context, &backend.index(&ids), soft.as_ref(), ids.len());
-        for (layer, (block, rows)) in model.blocks.iter().zip(&mut self.layers).enumerate() {
-            x = block.forward(&context, layer, &x, Text::Cache { rows, slots: &slots });
+        let mut x = model.embed_tokens(&pass.own, &backend.index(&ids), soft.as_ref(), ids.len());
+        for (layer, (block, rows)) in model.decoder.blocks.iter().zip(&mut self.text.layers).enumerate() {
+            x = block.forward(&pass, layer, &x, Text::Cache { rows, slots: &slots });
         }
         Ok(x)
     }
 
     /// Makes room for `n_token` more, and makes the page that is written to the sequence's own.
     fn reserve(&mut self, sequence: SequenceId, n_token: usize) {
+        let backend = &self.model.backend;
         let mut cached = self.sequences[sequence.0].take().expect("the sequence is live");
         if !cached.len.is_multiple_of(PAGE_ROWS) {
             let last = cached.pages.len() - 1;
-            if self.pages.is_shared(cached.pages[last]) {
-                let own = self.new_page();
-                self.copy_page(cached.pages[last], own);
-                self.pages.release(cached.pages[last]);
+            if self.text.pages.is_shared(cached.pages[last]) {
+                let own = self.text.new_page(backend);
+                self.text.copy_page(backend, cached.pages[last], own);
+                self.text.pages.release(cached.pages[last]);
                 cached.pages[last] = own;
             }
         }
         while cached.pages.len() * PAGE_ROWS < cached.len + n_token {
-            let page = self.new_page();
-            cached.pages.push(page);
+            cached.pages.push(self.text.new_page(backend));
         }
         self.sequences[sequence.0] = Some(cached);
-    }
-
-    fn new_page(&mut self) -> usize {
-        if let Some(page) = self.pages.take() {
-            return page;
-        }
-        let old = self.pages.grow();
-        let (backend, width) = (&self.model.backend, 2 * self.model.spec.kv_width());
-        let rows = || backend.rows(self.pages.len() * PAGE_ROWS, width, Storage::Compact);
-        if old == 0 {
-            self.layers = (0..self.model.spec.n_layer).map(|_| rows()).collect();
-        } else {
-            let kept = backend.index(&(0..(old * PAGE_ROWS) as u32).collect::<Vec<_>>());
-            for layer in &mut self.layers {
-                let mut larger = rows();
-                backend.scatter(layer, 0..width, &kept, &mut larger);
-                *layer = larger;
-            }
-        }
-        self.pages.take().expect("the cache has just grown")
-    }
-
-    fn copy_page(&mut self, from: usize, to: usize) {
-        let (backend, width) = (&self.model.backend, 2 * self.model.spec.kv_width());
-        let slots = |page: usize| {
-            backend.index(&(0..PAGE_ROWS).map(|i| (page * PAGE_ROWS + i) as u32).collect::<Vec<_>>())
-        };
-        let mut rows = backend.rows(PAGE_ROWS, width, Storage::Compact);
-        for layer in &mut self.layers {
-            backend.gather(layer, 0..width, &slots(from), &mut rows);
-            backend.scatter(&rows, 0..width, &slots(to), layer);
-        }
     }
 
     fn insert(&mut self, cached: Cached) -> SequenceId {
@@ -277,23 +299,31 @@ impl<'a, B: Backend> KvCache<'a, B> {
     }
 }
 
+/// Rows of the cache that hold the tokens of `range`.
+fn slots_of(pages: &[usize], range: Range<usize>) -> Vec<u32> {
+    range.map(|i| (pages[i / PAGE_ROWS] * PAGE_ROWS + i % PAGE_ROWS) as u32).collect()
+}
+
 impl Cached {
-    /// Rows of the cache that hold the tokens of `range`.
+    fn new(prefix: Prefix, encoded_pages: Vec<usize>, encoded_len: usize) -> Self {
+        Self { pages: Vec::new(), len: 0, prefix, encoded_pages, encoded_len }
+    }
+
     fn slots(&self, range: Range<usize>) -> Vec<u32> {
-        range.map(|i| (self.pages[i / PAGE_ROWS] * PAGE_ROWS + i % PAGE_ROWS) as u32).collect()
+        slots_of(&self.pages, range)
     }
 
     /// What tokens from number `first` on see: the prefix, and the text in as few runs as the pages allow.
     fn key_runs(&self, first: usize) -> Vec<KeyRun> {
-        let prefix = self.segment.map(|segment| segment_run(segment, self.prefix_len, None));
-        let mut runs: Vec<KeyRun> = prefix.into_iter().collect();
+        let mut runs: Vec<KeyRun> = self.prefix.run(PrefixPlace::Decoder, None).into_iter().collect();
         let n_prefix = runs.len();
         for (number, &page) in self.pages.iter().enumerate() {
             let token = number * PAGE_ROWS;
             let n_row = PAGE_ROWS.min(self.len - token);
             let start = page * PAGE_ROWS;
+            let position = self.prefix.first_position + token;
             // Pages before the first new token are seen whole.
-            let causal_from = (token + n_row > first + 1).then_some(self.prefix_len + token);
+            let causal_from = (token + n_row > first + 1).then_some(position);
             match runs[n_prefix..].last_mut() {
                 Some(run)
                     if run.rows.end == start && (causal_from.is_none() || run.causal_from.is_some()) =>
@@ -304,12 +334,86 @@ impl Cached {
                     store: 0,
                     rows: start..start + n_row,
                     causal_from,
-                    bias_from: None,
+                    bias_from: Some(position),
                     dropout: None,
                 }),
             }
         }
         runs
+    }
+
+    /// What every token sees of the encoder.
+    fn encoded_runs(&self) -> Vec<KeyRun> {
+        let mut pieces: Vec<Range<usize>> = Vec::new();
+        for (number, &page) in self.encoded_pages.iter().enumerate() {
+            let n_row = PAGE_ROWS.min(self.encoded_len - number * PAGE_ROWS);
+            let start = page * PAGE_ROWS;
+            match pieces.last_mut() {
+                Some(piece) if piece.end == start => piece.end += n_row,
+                _ => pieces.push(start..start + n_row),
+            }
+        }
+        cross_runs(&self.prefix, None, pieces)
+    }
+}
+
+/// Rows of every layer in pages.
+struct PagedRows<B: Backend> {
+    n_layer: usize,
+    width: usize,
+    /// `[n_page * 16, width]`
+    layers: Vec<B::Rows>,
+    pages: Pages,
+}
+
+impl<B: Backend> PagedRows<B> {
+    fn new(n_layer: usize, width: usize) -> Self {
+        Self { n_layer, width, layers: Vec::new(), pages: Pages::default() }
+    }
+
+    fn new_page(&mut self, backend: &B) -> usize {
+        if let Some(page) = self.pages.take() {
+            return page;
+        }
+        let old = self.pages.grow();
+        let width = self.width;
+        let rows = || backend.rows(self.pages.len() * PAGE_ROWS, width, Storage::Compact);
+        if old == 0 {
+            self.layers = (0..self.n_layer).map(|_| rows()).collect();
+        } else {
+            let kept = backend.index(&(0..(old * PAGE_ROWS) as u32).collect::<Vec<_>>());
+            for layer in &mut self.layers {
+                let mut larger = rows();
+                backend.scatter(layer, 0..width, &kept, &mut larger);
+                *layer = larger;
+            }
+        }
+        self.pages.take().expect("the cache has just grown")
+    }
+
+    fn copy_page(&mut self, backend: &B, from: usize, to: usize) {
+        let slots = |page: usize| backend.index(&slots_of(&[page], 0..PAGE_ROWS));
+        let mut rows = backend.rows(PAGE_ROWS, self.width, Storage::Compact);
+        for layer in &mut self.layers {
+            backend.gather(layer, 0..self.width, &slots(from), &mut rows);
+            backend.scatter(&rows, 0..self.width, &slots(to), layer);
+        }
+    }
+
+    /// The rows in some slots, `[n_slot, n_layer * width]`.
+    fn read(&self, backend: &B, slots: &[u32]) -> Vec<f32> {
+        let row_width = self.n_layer * self.width;
+        let mut rows = vec![0.0; slots.len() * row_width];
+        let index = backend.index(slots);
+        for (layer, cache) in self.layers.iter().enumerate() {
+            let mut picked = backend.rows(slots.len(), self.width, Storage::Exact);
+            backend.gather(cache, 0..self.width, &index, &mut picked);
+            for (row, values) in backend.read(&picked).chunks_exact(self.width).enumerate() {
+                let start = row * row_width + layer * self.width;
+                rows[start..start + self.width].copy_from_slice(values);
+            }
+        }
+        rows
     }
 }
 

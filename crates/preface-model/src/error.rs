@@ -23,6 +23,18 @@ pub enum ModelError {
         /// Tokens of the sequence.
         n_token: usize,
     },
+    /// Something for an encoder, but there is none.
+    #[error("sequence {sequence}: a source for the encoder, but this model is decoder-only")]
+    NoEncoder {
+        /// Number in the batch.
+        sequence: usize,
+    },
+    /// Nothing for the encoder.
+    #[error("sequence {sequence}: the encoder has no token to read")]
+    NoSource {
+        /// Number in the batch.
+        sequence: usize,
+    },
     /// More rows than the model has positions for.
     #[error(
         "sequence {sequence}: {n_row} tokens behind a prefix of {prefix_len} rows need more than the model's {max_positions} positions"

@@ -38,7 +38,7 @@ use sha2::{Digest, Sha256};
 
 use crate::family::{self, Names, Naming};
 use crate::weights::{TensorSource, Weights, WeightsError};
-use crate::{Family, ModelSpec};
+use crate::{Family, ModelSpec, StackSpec};
 
 /// Numbers that are taken of each matrix.
 const PER_MATRIX: usize = 64;
@@ -78,6 +78,9 @@ pub struct Shapes {
     pub vocab_size: usize,
     /// Width of the feed-forward layer.
     pub d_ff: usize,
+    /// The encoder, where the model has one; the sizes above are then the decoder's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<StackSpec>,
 }
 
 /// Numbers of one matrix, on a walk through its rows and columns, rounded to four significant digits: finer than bf16,
@@ -191,6 +194,11 @@ impl Shapes {
         let family = match spec.family {
             Family::Llama => "llama",
             Family::Gpt2 => "gpt2",
+            Family::Bart => "bart",
+            Family::MBart => "mbart",
+            Family::Pegasus => "pegasus",
+            Family::Marian => "marian",
+            Family::T5 => "t5",
         };
         Self {
             family: family.into(),
@@ -201,18 +209,25 @@ impl Shapes {
             head_dim: spec.head_dim,
             vocab_size: spec.vocab_size,
             d_ff: spec.d_ff,
+            encoder: spec.encoder,
         }
     }
 }
 
 impl fmt::Display for Shapes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, n_layer, d_model, n_head, n_kv_head, head_dim, vocab_size, d_ff } = self;
+        let Self { family, n_layer, d_model, n_head, n_kv_head, head_dim, vocab_size, d_ff, encoder } = self;
         write!(
             f,
             "{family} of {n_layer} layers, width {d_model}, {n_head} heads on {n_kv_head} kv heads of {head_dim}, \
              feed-forward {d_ff}, vocabulary {vocab_size}"
-        )
+        )?;
+        match encoder {
+            None => Ok(()),
+            Some(StackSpec { n_layer, n_head, head_dim, d_ff, .. }) => {
+                write!(f, "; encoder of {n_layer} layers, {n_head} heads of {head_dim}, feed-forward {d_ff}")
+            }
+        }
     }
 }
 
@@ -220,9 +235,9 @@ impl fmt::Display for Shapes {
 /// over the kinds of matrices.
 fn probe(spec: &ModelSpec, weights: &Weights) -> Result<Vec<Probe>, WeightsError> {
     let naming = if matches!(weights, Weights::Gguf(_)) { Naming::Gguf } else { Naming::HuggingFace };
-    let names = family::names(spec.family, naming);
+    let names = family::names(spec, naming);
     let [first, middle, last] =
-        [0, spec.n_layer / 2, spec.n_layer.saturating_sub(1)].map(|layer| (names.layer)(layer));
+        [0, spec.n_layer / 2, spec.n_layer.saturating_sub(1)].map(|layer| (names.decoder.layer)(layer));
     let query_width = spec.n_head * spec.head_dim;
     // Queries, keys and values stand one under the other, in one matrix or in three.
     let fused = first.qkv.len() == 1;

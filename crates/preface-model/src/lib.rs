@@ -9,6 +9,7 @@ mod attachments;
 mod batch;
 mod builtin;
 mod cache;
+mod encoder_batch;
 mod error;
 mod family;
 mod fingerprint;
@@ -27,11 +28,12 @@ mod weight_format;
 pub mod weights;
 
 pub use attachments::{
-    Attachments, AttachmentsGrad, Bottleneck, LowRank, ModelDropout, ParameterGrad, Segment, SoftPrompt,
+    Attachments, AttachmentsGrad, Bottleneck, LowRank, ModelDropout, ParameterGrad, PerPlace, PrefixPlace,
+    Segment, SoftPrompt,
 };
 pub use batch::{Batch, Sequence, Work, packed_rows};
 pub use builtin::SCHEME as BUILTIN_SCHEME;
-pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId};
+pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId, SourceFeed};
 pub use error::ModelError;
 pub use fingerprint::{Fingerprint, Match, Probe, SAME_MODEL_COSINE, Shapes};
 pub use inputs::InputStorage;
@@ -40,5 +42,7 @@ pub use model::Model;
 pub use names::NamedPart;
 pub use parameters::ParameterShape;
 pub use site::{Part, Site, Stack};
-pub use spec::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};
+pub use spec::{
+    Family, ModelSpec, NormPlace, Positions, RotaryScaling, RotarySpec, StackSpec, UNLIMITED_POSITIONS,
+};
 pub use weight_format::WeightFormat;

@@ -5,16 +5,22 @@
 
 use std::path::{Path, PathBuf};
 
-use preface_backend::{Backend, Counting, HostMatrix, Norm, NormKind, Storage, WeightPart};
+use preface_backend::{AttentionShape, Backend, Counting, HostMatrix, Norm, NormKind, Storage, WeightPart};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::family::{self, Config, Names, Naming};
-use crate::layer::{AttentionLayer, Block, FeedForward, Linear, rotary_table};
+use crate::family::{self, Config, CrossNames, LayerNames, Names, Naming, StackNames};
+use crate::layer::{
+    AttentionLayer, Block, BlockStack, CrossLayer, FeedForward, Linear, Sublayer, relative_bias,
+    rotary_table, sinusoidal_table,
+};
+use crate::model::HeadBias;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::weight_format::Keep;
 use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
-use crate::{Model, ModelSpec, Part, Positions, Site, WeightFormat, builtin};
+use crate::{
+    Family, Model, ModelSpec, Part, Positions, PrefixPlace, Site, Stack, StackSpec, WeightFormat, builtin,
+};
 
 /// What can be wrong with a model's files.
 #[derive(Debug, Error)]
@@ -131,8 +137,11 @@ impl ModelFiles {
             }
             let config_path = path.join("config.json");
             let json = read_json(&config_path)?;
-            let spec = family::spec(&Config::HuggingFace { path: &config_path, json: &json })?;
+            let mut spec = family::spec(&Config::HuggingFace { path: &config_path, json: &json })?;
             let weights = Weights::open(&path)?;
+            if spec.family == Family::T5 {
+                spec.tied_head = weights.info("lm_head.weight").is_none();
+            }
             return Ok(Self { path, weights, naming: Naming::HuggingFace, spec });
         }
         match Weights::open(&path)? {
@@ -234,35 +243,33 @@ impl ModelFiles {
         format: WeightFormat,
         with_numbers: bool,
     ) -> Result<Model<B>, LoadError> {
-        let names = family::names(self.spec.family, self.naming);
+        let names = family::names(&self.spec, self.naming);
         let keep = Keep::new(format, &self.weights);
         let loader = Loader { backend: &backend, files: self, names: &names, keep, with_numbers };
         let spec = &self.spec;
-        let embedding = loader.table(names.embedding, spec.vocab_size)?;
-        let position_embedding = match names.position_embedding {
-            Some(name) => Some(loader.table(name, spec.max_positions)?),
-            None => None,
+        let embedding = loader.table(loader.first_of(names.embedding), spec.vocab_size)?;
+        let encoder = match (spec.encoder, &names.encoder) {
+            (Some(stack), Some(names)) => Some(loader.stack(names, stack, PrefixPlace::Encoder)?),
+            _ => None,
         };
-        let rotary = match &spec.positions {
-            Positions::Learned => None,
-            Positions::Rotary(rotary) => {
-                let table = rotary_table(rotary, spec.head_dim, spec.max_positions);
-                Some(backend.rows_from(&table, spec.head_dim, Storage::Exact))
-            }
-        };
-        let blocks = (0..spec.n_layer).map(|n| loader.block(n)).collect::<Result<_, _>>()?;
-        let final_norm = loader.norm(names.final_norm)?;
+        let decoder = loader.stack(&names.decoder, spec.decoder(), PrefixPlace::Decoder)?;
         let own_head = if spec.tied_head { None } else { Some(loader.table(names.head, spec.vocab_size)?) };
+        let head_bias = match names.head_bias {
+            Some(name) if self.weights.info(name).is_some() => {
+                let values = loader.shaped(name, &[1, spec.vocab_size])?;
+                Some(HeadBias { vector: backend.vector(&values), values })
+            }
+            _ => None,
+        };
         let spec = spec.clone();
         Ok(Model {
             backend,
             spec,
             embedding,
-            position_embedding,
-            rotary,
-            blocks,
-            final_norm,
+            encoder,
+            decoder,
             own_head,
+            head_bias,
             recompute: false,
             inputs: None,
         })
@@ -279,47 +286,134 @@ struct Loader<'a, B: Backend> {
 }
 
 impl<B: Backend> Loader<'_, B> {
-    fn block(&self, n: usize) -> Result<Block<B>, LoadError> {
+    fn stack(
+        &self,
+        names: &StackNames,
+        shapes: StackSpec,
+        place: PrefixPlace,
+    ) -> Result<BlockStack<B>, LoadError> {
         let spec = &self.files.spec;
-        let names = (self.names.layer)(n);
-        let query_width = spec.n_head * spec.head_dim;
-        let qkv_rows = split(&names.qkv, &[query_width, spec.kv_width(), spec.kv_width()]);
-        let up_rows = match spec.activation.gated {
-            true => split(&names.up, &[spec.d_ff, spec.d_ff]),
-            false => vec![spec.d_ff],
+        let side = if place == PrefixPlace::Encoder { Stack::Encoder } else { Stack::Decoder };
+        let mut stack = BlockStack {
+            position_embedding: None,
+            rotary: None,
+            relative_bias: None,
+            embedding_norm: names.embedding_norm.map(|name| self.norm(name)).transpose()?,
+            blocks: (0..shapes.n_layer)
+                .map(|n| {
+                    self.block(&(names.layer)(n), shapes, |part| Site::Block { stack: side, layer: n, part })
+                })
+                .collect::<Result<_, _>>()?,
+            final_norm: if spec.final_norm { Some(self.norm(names.final_norm)?) } else { None },
         };
+        match (&spec.positions, names.position_embedding, names.relative_bias) {
+            (Positions::Learned { offset }, Some(name), _) => {
+                stack.position_embedding = Some(self.table(name, spec.max_positions + offset)?);
+            }
+            (Positions::Sinusoidal, Some(name), _) if self.has_weight(name) => {
+                stack.position_embedding = Some(self.table(name, spec.max_positions)?);
+            }
+            (Positions::Sinusoidal, ..) => {
+                let values = match self.with_numbers {
+                    true => sinusoidal_table(spec.max_positions, spec.d_model),
+                    false => Vec::new(),
+                };
+                let table = HostMatrix { n_row: spec.max_positions, n_column: spec.d_model, values };
+                stack.position_embedding = Some(self.backend.weight(vec![table]));
+            }
+            (Positions::Rotary(rotary), ..) => {
+                let table = rotary_table(rotary, spec.head_dim, spec.max_positions);
+                stack.rotary = Some(self.backend.rows_from(&table, spec.head_dim, Storage::Exact));
+            }
+            (&Positions::Relative { n_bucket, max_distance }, _, Some(name)) => {
+                let both_directions = place == PrefixPlace::Encoder;
+                let table = self.shaped(&format!("{name}.weight"), &[n_bucket, shapes.n_head])?;
+                let values = relative_bias(&table, n_bucket, shapes.n_head, max_distance, both_directions);
+                stack.relative_bias = Some((self.backend.vector(&values), max_distance));
+            }
+            _ => unreachable!("a family names the tables that its positions need"),
+        }
+        Ok(stack)
+    }
+
+    fn block(
+        &self,
+        names: &LayerNames,
+        stack: StackSpec,
+        site: impl Fn(Part) -> Site,
+    ) -> Result<Block<B>, LoadError> {
+        let spec = &self.files.spec;
+        let shape = AttentionShape {
+            n_head: stack.n_head,
+            n_kv_head: stack.n_kv_head,
+            head_dim: stack.head_dim,
+            scale: spec.attention_scale_of(stack),
+        };
+        let (query_width, kv_width) = (shape.query_width(), shape.kv_width());
+        let qkv_rows = split(&names.qkv, &[query_width, kv_width, kv_width]);
+        let up_rows = match spec.activation.gated {
+            true => split(&names.up, &[stack.d_ff, stack.d_ff]),
+            false => vec![stack.d_ff],
+        };
+        let interleaved = self.names.interleaved_rotary;
         Ok(Block {
             attention: AttentionLayer {
-                norm: self.norm(&names.attention_norm)?,
-                qkv: self.linear(
-                    Site::decoder(n, Part::Qkv),
-                    &names.qkv,
-                    &qkv_rows,
+                norm: self.sublayer(&names.attention_norm)?,
+                shape,
+                qkv: self.linear(site(Part::Qkv), &names.qkv, &qkv_rows, spec.d_model, interleaved)?,
+                output: self.one(
+                    site(Part::AttentionOutput),
+                    &names.attention_output,
                     spec.d_model,
-                    self.names.interleaved_rotary,
-                )?,
-                output: self.linear(
-                    Site::decoder(n, Part::AttentionOutput),
-                    &[names.attention_output],
-                    &[spec.d_model],
                     query_width,
-                    false,
                 )?,
             },
+            cross: names.cross.as_ref().map(|names| self.cross(names, shape, &site)).transpose()?,
             feed_forward: FeedForward {
-                norm: self.norm(&names.feed_forward_norm)?,
-                up: self.linear(Site::decoder(n, Part::Up), &names.up, &up_rows, spec.d_model, false)?,
+                norm: self.sublayer(&names.feed_forward_norm)?,
+                up: self.linear(site(Part::Up), &names.up, &up_rows, spec.d_model, false)?,
                 activation: spec.activation,
-                down: self.linear(
-                    Site::decoder(n, Part::Down),
-                    &[names.down],
-                    &[spec.d_model],
-                    spec.d_ff,
-                    false,
-                )?,
-                d_ff: spec.d_ff,
+                down: self.one(site(Part::Down), &names.down, spec.d_model, stack.d_ff)?,
+                d_ff: stack.d_ff,
             },
         })
+    }
+
+    fn cross(
+        &self,
+        names: &CrossNames,
+        shape: AttentionShape,
+        site: &impl Fn(Part) -> Site,
+    ) -> Result<CrossLayer<B>, LoadError> {
+        let d_model = self.files.spec.d_model;
+        let (query_width, kv_width) = (shape.query_width(), shape.kv_width());
+        Ok(CrossLayer {
+            attention: AttentionLayer {
+                norm: self.sublayer(&names.norm)?,
+                shape,
+                qkv: self.one(site(Part::CrossQuery), &names.query, query_width, d_model)?,
+                output: self.one(site(Part::CrossOutput), &names.output, d_model, query_width)?,
+            },
+            keys: self.linear(site(Part::CrossKeys), &names.keys, &[kv_width, kv_width], d_model, false)?,
+        })
+    }
+
+    fn sublayer(&self, name: &str) -> Result<Sublayer<B>, LoadError> {
+        Ok(Sublayer { norm: self.norm(name)?, place: self.files.spec.norm_place })
+    }
+
+    fn one(&self, site: Site, name: &str, n_row: usize, n_column: usize) -> Result<Linear<B>, LoadError> {
+        self.linear(site, std::slice::from_ref(&name.to_owned()), &[n_row], n_column, false)
+    }
+
+    /// The first of some names that the file has; the first of all if it has none, for the message.
+    fn first_of(&self, names: &'static [&'static str]) -> &'static str {
+        names.iter().find(|name| self.has_weight(name)).unwrap_or(&names[0])
+    }
+
+    fn has_weight(&self, name: &str) -> bool {
+        let weights = &self.files.weights;
+        weights.info(&self.names.resolve(weights, &format!("{name}.weight"))).is_some()
     }
 
     /// Stacks the named parts. With `interleaved_rotary` the first two (queries and keys) come with their rotary pairs
@@ -409,10 +503,15 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        self.shaped(name, &[len])
+    }
+
+    /// A small tensor; zeros where numbers are not wanted.
+    fn shaped(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         if !self.with_numbers {
-            return Ok(vec![0.0; len]);
+            return Ok(vec![0.0; shape.iter().product()]);
         }
-        Ok(self.files.weights.read_shaped(&self.names.resolve(&self.files.weights, name), &[len])?.to_f32())
+        Ok(self.files.weights.read_shaped(&self.names.resolve(&self.files.weights, name), shape)?.to_f32())
     }
 }
 

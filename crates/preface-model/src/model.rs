@@ -1,30 +1,42 @@
-//! A frozen decoder-only language model: forward, loss, and the gradient of what is attached to it.
+//! A frozen language model, decoder-only or encoder-decoder: forward, loss, and the gradient of what is attached to it.
 
-use std::ops::Range;
-
-use preface_backend::{
-    AttentionPlan, Backend, Direction, Epilogue, Head, KeyRun, Norm, QueryRun, Storage, Term,
-};
+use preface_backend::{AttentionPlan, Backend, Direction, Epilogue, Head, KeyRun, QueryRun, Storage, Term};
 
 use crate::attachments::{Depth, Step};
+use crate::encoder_batch::EncoderBatch;
 use crate::inputs::{InputCache, TextKey};
-use crate::layer::{Block, Context, Kept, Selected, Text};
+use crate::layer::{BlockStack, Context, Cross, Encoded, Kept, Pass, RowMasks, Selected};
 use crate::soft::SoftRows;
-use crate::{Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, Site};
+use crate::{Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, PrefixPlace, Site};
 
 /// Weights on a backend.
 pub struct Model<B: Backend> {
     pub(crate) backend: B,
     pub(crate) spec: ModelSpec,
     pub(crate) embedding: B::Weight,
-    pub(crate) position_embedding: Option<B::Weight>,
-    pub(crate) rotary: Option<B::Rows>,
-    pub(crate) blocks: Vec<Block<B>>,
-    pub(crate) final_norm: Norm<B>,
+    pub(crate) encoder: Option<BlockStack<B>>,
+    pub(crate) decoder: BlockStack<B>,
     /// The head where it is not the embedding.
     pub(crate) own_head: Option<B::Weight>,
+    /// Added to the logits, where the model has it.
+    pub(crate) head_bias: Option<HeadBias<B>>,
     pub(crate) recompute: bool,
     pub(crate) inputs: Option<InputCache>,
+}
+
+/// A number for each token, on the backend for the loss and here for logits.
+pub(crate) struct HeadBias<B: Backend> {
+    pub vector: B::Vector,
+    pub values: Vec<f32>,
+}
+
+/// An encoder's pass, with what its backward needs.
+struct EncoderKept<B: Backend> {
+    /// The last block's output.
+    x: B::Rows,
+    /// The encoder's output.
+    states: B::Rows,
+    blocks: Vec<Kept<B>>,
 }
 
 impl<B: Backend> Model<B> {
@@ -46,33 +58,40 @@ impl<B: Backend> Model<B> {
 
     /// Keeps up to `max_bytes` of inputs of the lowest block that something is attached to or trained in, text by text, so
     /// that what lies below it is run once. From then on that input is rounded as `storage` says, kept or not.
+    /// (Decoder-only models.)
     pub fn keep_inputs(&mut self, storage: InputStorage, max_bytes: usize) {
         self.inputs = Some(InputCache::new(storage, max_bytes));
     }
 
     /// Bytes that the weights occupy as stored.
     pub fn weight_bytes(&self) -> usize {
-        let blocks = self.blocks.iter().flat_map(|block| {
-            [
+        let stacks = || self.encoder.iter().chain([&self.decoder]);
+        let blocks = stacks().flat_map(|stack| &stack.blocks).flat_map(|block| {
+            let cross = block.cross.iter().flat_map(|cross| {
+                [&cross.attention.qkv.weight, &cross.keys.weight, &cross.attention.output.weight]
+            });
+            cross.chain([
                 &block.attention.qkv.weight,
                 &block.attention.output.weight,
                 &block.feed_forward.up.weight,
                 &block.feed_forward.down.weight,
-            ]
+            ])
         });
-        let tables = self.own_head.iter().chain(&self.position_embedding).chain([&self.embedding]);
+        let positions = stacks().filter_map(|stack| stack.position_embedding.as_ref());
+        let tables = self.own_head.iter().chain(positions).chain([&self.embedding]);
         blocks.chain(tables).map(|weight| self.backend.weight_bytes(weight)).sum()
     }
 
     /// Negative log-likelihood in nats of every row that has a target, in the batch's order: where sequences share rows,
     /// that of all their targets there.
     pub fn loss(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
-        let context = self.context(batch, attachments, Some(&batch.selected));
-        let (first, x) = self.enter(&context, batch);
-        let x = self.run(&context, first..self.blocks.len(), x);
-        let normed = self.normed(&x);
+        let states = self.encode_batch(batch, attachments);
+        let pass = self.decoder_pass(batch, attachments, states.as_ref(), Some(&batch.selected));
+        let (first, x) = self.enter(&pass, batch);
+        let x = self.decoder.forward(&pass, first..self.decoder.blocks.len(), x);
+        let normed = self.decoder.leave(&self.backend, &x);
         let mut loss = self.backend.rows(batch.selected.n_row, 1, Storage::Exact);
-        self.backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, None);
+        self.backend.head_loss(&self.head(), normed.as_ref().unwrap_or(&x), &batch.targets, &mut loss, None);
         self.backend.read(&loss)
     }
 
@@ -84,38 +103,51 @@ impl<B: Backend> Model<B> {
         grads: &mut AttachmentsGrad<B>,
     ) -> Vec<f32> {
         let backend = &self.backend;
-        let context = self.context(batch, attachments, Some(&batch.selected));
-        let ((first, mut x), mut kept) = (self.enter(&context, batch), Vec::new());
-        for (layer, block) in self.blocks.iter().enumerate().skip(first) {
-            let (next, block_kept) = Kept::forward(block, &context, layer, x, self.recompute);
-            x = next;
-            kept.push(block_kept);
-        }
+        // Without rows in the encoder its output is a constant.
+        let encoder_wanted = attachments.has_rows(PrefixPlace::Encoder);
+        let encoder = match &batch.encoder {
+            Some(sources) if encoder_wanted => Some(self.encode_keep(sources, attachments)),
+            _ => None,
+        };
+        let constant = if encoder.is_none() { self.encode_batch(batch, attachments) } else { None };
+        let states = encoder.as_ref().map(|encoder| &encoder.states).or(constant.as_ref());
 
-        let normed = self.normed(&x);
+        let pass = self.decoder_pass(batch, attachments, states, Some(&batch.selected));
+        let (first, x) = self.enter(&pass, batch);
+        let (x, kept) = self.decoder.forward_keep(&pass, first, x, self.recompute);
+        let normed = self.decoder.leave(backend, &x);
         let (n_loss, d_model) = (batch.selected.n_row, self.spec.d_model);
         let mut loss = backend.rows(n_loss, 1, Storage::Exact);
         let mut d_normed = backend.rows(n_loss, d_model, Storage::Exact);
-        backend.head_loss(&self.head(), &normed, &batch.targets, &mut loss, Some(&mut d_normed));
+        let head_input = normed.as_ref().unwrap_or(&x);
+        backend.head_loss(&self.head(), head_input, &batch.targets, &mut loss, Some(&mut d_normed));
 
-        let mut d_x = backend.rows(n_loss, d_model, Storage::Exact);
-        backend.zero(&mut d_x);
-        backend.norm_backward(&self.final_norm, &x, &d_normed, &mut d_x);
-        context.norm_parameters_backward(&self.final_norm, Site::FinalNorm, &x, &d_normed, grads);
-        drop(x);
+        if let Some(norm) = &self.decoder.final_norm {
+            pass.own.norm_parameters_backward(norm, Site::FinalNorm, &x, &d_normed, grads);
+        }
         let head_site = if self.own_head.is_some() { Site::Head } else { Site::Embedding };
         if let Some(place) = attachments.trained.get(&head_site) {
-            backend.head_grad(&self.head(), &normed, &batch.targets, place.weight, &mut grads.flat);
+            backend.head_grad(&self.head(), head_input, &batch.targets, place.weight, &mut grads.flat);
         }
+        let d_x = self.decoder.leave_backward(backend, &x, d_normed);
+        drop((x, normed));
+        let mut d_states = encoder.as_ref().map(|encoder| {
+            let (n_row, width) = backend.shape(&encoder.states);
+            let mut rows = backend.rows(n_row, width, Storage::Exact);
+            backend.zero(&mut rows);
+            rows
+        });
         let lowest = attachments.lowest();
-        for (layer, block) in self.blocks.iter().enumerate().skip(first).rev() {
-            let kept = kept.pop().expect("one entry for each block from the first on");
-            if lowest <= Depth::block(layer, Step::Bottleneck) {
-                kept.backward(block, &context, layer, &mut d_x, grads, lowest);
-            }
-        }
+        let d_x = self.decoder.backward(&pass, first, kept, d_x, d_states.as_mut(), grads, lowest);
         if lowest == Depth::INPUT {
-            self.embed_backward(&context, batch, d_x, grads);
+            self.embed_backward(&pass.own, batch, d_x, grads);
+        }
+        if let (Some(sources), Some(encoder), Some(d_states)) = (&batch.encoder, encoder, d_states) {
+            let stack = self.encoder_stack();
+            let d_x = stack.leave_backward(backend, &encoder.x, d_states);
+            let pass = self.encoder_pass(sources, attachments);
+            let lowest = Depth::block(0, Step::Attention);
+            stack.backward(&pass, 0, encoder.blocks, d_x, None, grads, lowest);
         }
         backend.read(&loss)
     }
@@ -153,26 +185,54 @@ impl<B: Backend> Model<B> {
     /// Logits `[n_row, vocab_size]` of every row of the batch, row-major. For tests and inspection: it stores them
     /// whole.
     pub fn logits(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Vec<f32> {
-        let context = self.context(batch, attachments, None);
-        let x = self.run(&context, 0..self.blocks.len(), self.embed(&context, batch));
-        self.backend.read(&self.head_logits(&x))
+        let states = self.encode_batch(batch, attachments);
+        let pass = self.decoder_pass(batch, attachments, states.as_ref(), None);
+        let all = 0..self.decoder.blocks.len();
+        self.head_logits(&self.decoder.forward(&pass, all, self.embed(&pass.own, batch)))
     }
 
-    /// `[n_row, vocab_size]` from the last block's output.
-    pub(crate) fn head_logits(&self, x: &B::Rows) -> B::Rows {
-        let normed = self.normed(x);
-        let (n_row, _) = self.backend.shape(x);
-        let mut logits = self.backend.rows(n_row, self.spec.vocab_size, Storage::Exact);
-        let term = Term { x: &normed, weight: self.head().weight, direction: Direction::Plain };
-        self.backend.linear(&[term], Epilogue::Store, &mut logits);
+    /// The output of the encoder, `[n_row, d_model]`, for sources that are packed.
+    pub(crate) fn encode(&self, sources: &EncoderBatch<B>, attachments: &Attachments<B>) -> B::Rows {
+        let stack = self.encoder_stack();
+        let x = stack.forward(
+            &self.encoder_pass(sources, attachments),
+            0..stack.blocks.len(),
+            self.embed_sources(sources),
+        );
+        stack.leave(&self.backend, &x).unwrap_or(x)
+    }
+
+    /// `[n_row, vocab_size]`, row-major, from the last block's output.
+    pub(crate) fn head_logits(&self, x: &B::Rows) -> Vec<f32> {
+        let backend = &self.backend;
+        let normed = self.decoder.leave(backend, x);
+        let (n_row, _) = backend.shape(x);
+        let mut logits = backend.rows(n_row, self.spec.vocab_size, Storage::Exact);
+        let x = normed.as_ref().unwrap_or(x);
+        let term = Term { x, weight: self.head().weight, direction: Direction::Plain };
+        backend.linear(&[term], Epilogue::Store, &mut logits);
+        let mut logits = backend.read(&logits);
+        if self.spec.head_scale != 1.0 {
+            logits.iter_mut().for_each(|logit| *logit *= self.spec.head_scale);
+        }
+        if let Some(bias) = &self.head_bias {
+            for row in logits.chunks_exact_mut(bias.values.len()) {
+                row.iter_mut().zip(&bias.values).for_each(|(logit, bias)| *logit += bias);
+            }
+        }
         logits
     }
 
     pub(crate) fn head(&self) -> Head<'_, B> {
-        Head { weight: self.own_head.as_ref().unwrap_or(&self.embedding), bias: None, scale: 1.0 }
+        Head {
+            weight: self.own_head.as_ref().unwrap_or(&self.embedding),
+            bias: self.head_bias.as_ref().map(|bias| &bias.vector),
+            scale: self.spec.head_scale,
+        }
     }
 
-    /// Token embeddings and rows of the soft prompt, with learned positions where the model has them.
+    /// The decoder's input: token embeddings and rows of the soft prompt, with positions and norm where the model has
+    /// them.
     pub(crate) fn embed_tokens(
         &self,
         context: &Context<'_, B>,
@@ -180,27 +240,32 @@ impl<B: Backend> Model<B> {
         soft: Option<&SoftRows<B>>,
         n_row: usize,
     ) -> B::Rows {
-        let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
-        self.backend.embed(&self.embedding, ids, 1.0, &mut x);
+        let mut x = self.embedded(ids, n_row);
         if let (Some(soft), Some(prompt)) = (soft, &context.attachments.soft_prompt) {
             soft.embed(&self.backend, prompt, &mut x);
         }
-        if let Some(table) = &self.position_embedding {
-            self.backend.embed_add(table, context.positions, &mut x);
-        }
+        let x = self.decoder.enter(&self.backend, x, context.positions);
         self.dropped(context, &x).unwrap_or(x)
+    }
+
+    fn embedded(&self, ids: &B::Index, n_row: usize) -> B::Rows {
+        let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
+        self.backend.embed(&self.embedding, ids, self.spec.embedding_scale, &mut x);
+        x
     }
 
     fn embed(&self, context: &Context<'_, B>, batch: &Batch<B>) -> B::Rows {
         self.embed_tokens(context, &batch.ids, batch.soft.as_ref(), batch.n_row)
     }
 
-    /// The lowest block that is run for its own sake, and its input.
-    fn enter(&self, context: &Context<'_, B>, batch: &Batch<B>) -> (usize, B::Rows) {
-        let first = context.attachments.n_frozen_block(self.blocks.len());
+    /// The lowest block of the decoder that is run for its own sake, and its input.
+    fn enter(&self, pass: &Pass<'_, B>, batch: &Batch<B>) -> (usize, B::Rows) {
+        let first = pass.own.attachments.n_frozen_block(self.decoder.blocks.len());
         let x = match &self.inputs {
-            Some(inputs) if first > 0 && batch.masks.is_none() => self.kept_input(inputs, batch, first),
-            _ => self.run(context, 0..first, self.embed(context, batch)),
+            Some(inputs) if first > 0 && batch.masks.is_none() && self.encoder.is_none() => {
+                self.kept_input(inputs, batch, first)
+            }
+            _ => self.decoder.forward(pass, 0..first, self.embed(&pass.own, batch)),
         };
         (first, x)
     }
@@ -221,51 +286,125 @@ impl<B: Backend> Model<B> {
 
     /// The input of block `layer` for a text alone.
     fn text_input(&self, tokens: &[u32], layer: usize) -> Vec<f32> {
-        let rows = 0..tokens.len();
-        let own =
-            KeyRun { store: 0, rows: rows.clone(), causal_from: Some(0), bias_from: None, dropout: None };
+        let (rows, from) = (0..tokens.len(), Some(0));
+        let own = KeyRun { store: 0, rows: rows.clone(), causal_from: from, bias_from: from, dropout: None };
         let run = QueryRun { rows: rows.clone(), first_position: 0, keys: vec![own] };
-        let context = Context {
+        let positions = self.backend.index(&rows.map(|row| self.spec.position_row(row)).collect::<Vec<_>>());
+        let plan = self.backend.plan(&AttentionPlan { runs: vec![run] });
+        let none = Attachments::none();
+        let pass = self.pass(&positions, &plan, None, &none, None, None);
+        let x = self.embed_tokens(&pass.own, &self.backend.index(tokens), None, tokens.len());
+        self.backend.read(&self.decoder.forward(&pass, 0..layer, x))
+    }
+
+    fn embed_sources(&self, sources: &EncoderBatch<B>) -> B::Rows {
+        let x = self.embedded(&sources.ids, sources.n_row);
+        self.encoder_stack().enter(&self.backend, x, &sources.positions)
+    }
+
+    fn encode_batch(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Option<B::Rows> {
+        batch.encoder.as_ref().map(|sources| self.encode(sources, attachments))
+    }
+
+    fn encode_keep(&self, sources: &EncoderBatch<B>, attachments: &Attachments<B>) -> EncoderKept<B> {
+        let stack = self.encoder_stack();
+        let pass = self.encoder_pass(sources, attachments);
+        let (x, blocks) = stack.forward_keep(&pass, 0, self.embed_sources(sources), self.recompute);
+        let states = stack.leave(&self.backend, &x);
+        let states = states.unwrap_or_else(|| {
+            let (n_row, width) = self.backend.shape(&x);
+            let mut copy = self.backend.rows(n_row, width, Storage::Exact);
+            let all = self.backend.index(&(0..n_row as u32).collect::<Vec<_>>());
+            self.backend.gather(&x, 0..width, &all, &mut copy);
+            copy
+        });
+        EncoderKept { x, states, blocks }
+    }
+
+    fn encoder_stack(&self) -> &BlockStack<B> {
+        self.encoder.as_ref().expect("a batch has sources only where the model has an encoder")
+    }
+
+    /// What the encoder's layers share.
+    pub(crate) fn encoder_context<'a>(
+        &'a self,
+        sources: &'a EncoderBatch<B>,
+        attachments: &'a Attachments<B>,
+    ) -> Context<'a, B> {
+        let stack = self.encoder_stack();
+        Context {
             backend: &self.backend,
-            spec: &self.spec,
-            rotary: self.rotary.as_ref(),
-            positions: &self.backend.index(&rows.map(|row| row as u32).collect::<Vec<_>>()),
-            plan: &self.backend.plan(&AttentionPlan { runs: vec![run] }),
+            place: PrefixPlace::Encoder,
+            rotary: stack.rotary.as_ref(),
+            positions: &sources.positions,
+            relative_bias: stack.relative_bias(),
+            plan: &sources.plan,
+            last_plan: None,
             selected: None,
-            attachments: &Attachments::none(),
+            n_layer: stack.blocks.len(),
+            attachments,
             masks: None,
-        };
-        let x = self.embed_tokens(&context, &self.backend.index(tokens), None, tokens.len());
-        self.backend.read(&self.run(&context, 0..layer, x))
+        }
     }
 
-    /// Some blocks, one after the other.
-    fn run(&self, context: &Context<'_, B>, layers: Range<usize>, x: B::Rows) -> B::Rows {
-        layers.fold(x, |x, layer| self.blocks[layer].forward(context, layer, &x, Text::Own))
+    fn encoder_pass<'a>(
+        &'a self,
+        sources: &'a EncoderBatch<B>,
+        attachments: &'a Attachments<B>,
+    ) -> Pass<'a, B> {
+        Pass { own: self.encoder_context(sources, attachments), cross: None }
     }
 
-    fn normed(&self, x: &B::Rows) -> B::Rows {
-        let (n_row, d_model) = self.backend.shape(x);
-        let mut normed = self.backend.rows(n_row, d_model, Storage::Compact);
-        self.backend.norm(&self.final_norm, x, &mut normed);
-        normed
-    }
-
-    fn context<'a>(
+    fn decoder_pass<'a>(
         &'a self,
         batch: &'a Batch<B>,
         attachments: &'a Attachments<B>,
+        states: Option<&'a B::Rows>,
         selected: Option<&'a Selected<B>>,
-    ) -> Context<'a, B> {
-        Context {
+    ) -> Pass<'a, B> {
+        let cross = match (&batch.encoder, states) {
+            (Some(sources), Some(states)) => Some((&sources.cross_plan, Encoded::States(states))),
+            _ => None,
+        };
+        self.pass(&batch.positions, &batch.plan, cross, attachments, selected, batch.masks.as_ref())
+    }
+
+    /// What the decoder's blocks share.
+    pub(crate) fn pass<'a>(
+        &'a self,
+        positions: &'a B::Index,
+        plan: &'a B::Plan,
+        cross: Option<(&'a B::Plan, Encoded<'a, B>)>,
+        attachments: &'a Attachments<B>,
+        selected: Option<&'a Selected<B>>,
+        masks: Option<&'a RowMasks<B>>,
+    ) -> Pass<'a, B> {
+        let own = Context {
             backend: &self.backend,
-            spec: &self.spec,
-            rotary: self.rotary.as_ref(),
-            positions: &batch.positions,
-            plan: &batch.plan,
+            place: PrefixPlace::Decoder,
+            rotary: self.decoder.rotary.as_ref(),
+            positions,
+            relative_bias: self.decoder.relative_bias(),
+            plan,
+            last_plan: selected.map(|selected| &selected.plan),
             selected,
+            n_layer: self.decoder.blocks.len(),
             attachments,
-            masks: batch.masks.as_ref(),
-        }
+            masks,
+        };
+        let cross = cross.map(|(plan, encoded)| Cross {
+            context: Context {
+                place: PrefixPlace::Cross,
+                rotary: None,
+                relative_bias: None,
+                plan,
+                last_plan: selected.and_then(|selected| selected.cross_plan.as_ref()),
+                // The rows that come have been selected already.
+                selected: None,
+                ..own
+            },
+            encoded,
+        });
+        Pass { own, cross }
     }
 }

@@ -22,26 +22,29 @@ pub struct NamedPart {
 impl ModelSpec {
     /// The modules of `transformers` that make up one of ours, in the order of their features.
     pub fn hugging_face_parts(&self, site: Site) -> Vec<NamedPart> {
-        let names = family::names(self.family, Naming::HuggingFace);
+        let names = family::names(self, Naming::HuggingFace);
         let whole = |module: &str, n_row, transposed| {
             vec![NamedPart { module: module.into(), rows: 0..n_row, transposed }]
         };
         let Site::Block { layer, part, .. } = site else {
             return match site {
-                Site::Embedding => whole(names.embedding, self.vocab_size, false),
+                Site::Embedding => whole(names.embedding[0], self.vocab_size, false),
                 Site::Positions => {
-                    let name = names.position_embedding.expect("a model with learned positions");
+                    let name = names.decoder.position_embedding.expect("a model with learned positions");
                     whole(name, self.max_positions, false)
                 }
                 Site::Head => whole(names.head, self.vocab_size, false),
-                Site::FinalNorm | Site::Block { .. } => whole(names.final_norm, self.d_model, false),
+                Site::FinalNorm | Site::Block { .. } => whole(names.decoder.final_norm, self.d_model, false),
             };
         };
-        let block = (names.layer)(layer);
+        let block = (names.decoder.layer)(layer);
         let query = self.n_head * self.head_dim;
         let (modules, sizes) = match part {
             Part::AttentionNorm => return whole(&block.attention_norm, self.d_model, false),
             Part::FeedForwardNorm => return whole(&block.feed_forward_norm, self.d_model, false),
+            Part::CrossNorm | Part::CrossQuery | Part::CrossKeys | Part::CrossOutput => {
+                unreachable!("the methods that train modules are for decoder-only models")
+            }
             Part::Qkv => (block.qkv, vec![query, self.kv_width(), self.kv_width()]),
             Part::AttentionOutput => (vec![block.attention_output], vec![self.d_model]),
             Part::Up if self.activation.gated => (block.up, vec![self.d_ff; 2]),

@@ -64,21 +64,22 @@ impl<B: Backend> Model<B> {
     /// If the model has no such module, or it has other shapes.
     pub fn update_parameters(&mut self, site: Site, weight: &[f32], bias: Option<&[f32]>) {
         // The backend is borrowed beside the module that it changes.
-        let Self { backend, embedding, position_embedding, blocks, final_norm, own_head, .. } = self;
+        let Self { backend, embedding, decoder, own_head, .. } = self;
         let module = match site {
             Site::Embedding => ModuleMut::Matrix(embedding, None),
-            Site::Positions => ModuleMut::Matrix(present(position_embedding.as_mut(), site), None),
+            Site::Positions => ModuleMut::Matrix(present(decoder.position_embedding.as_mut(), site), None),
             Site::Head => ModuleMut::Matrix(present(own_head.as_mut(), site), None),
-            Site::FinalNorm => ModuleMut::Norm(final_norm),
+            Site::FinalNorm => ModuleMut::Norm(present(decoder.final_norm.as_mut(), site)),
             Site::Block { layer, part, .. } => {
-                let block = present(blocks.get_mut(layer), site);
+                let block = present(decoder.blocks.get_mut(layer), site);
                 match part {
-                    Part::AttentionNorm => ModuleMut::Norm(&mut block.attention.norm),
+                    Part::AttentionNorm => ModuleMut::Norm(&mut block.attention.norm.norm),
                     Part::Qkv => matrix_mut(&mut block.attention.qkv),
                     Part::AttentionOutput => matrix_mut(&mut block.attention.output),
-                    Part::FeedForwardNorm => ModuleMut::Norm(&mut block.feed_forward.norm),
+                    Part::FeedForwardNorm => ModuleMut::Norm(&mut block.feed_forward.norm.norm),
                     Part::Up => matrix_mut(&mut block.feed_forward.up),
                     Part::Down => matrix_mut(&mut block.feed_forward.down),
+                    other => panic!("{other:?} of a decoder-only model"),
                 }
             }
         };
@@ -99,7 +100,7 @@ impl<B: Backend> Model<B> {
     }
 
     fn sites(&self) -> Vec<Site> {
-        let positions = self.position_embedding.as_ref().map(|_| Site::Positions);
+        let positions = self.decoder.position_embedding.as_ref().map(|_| Site::Positions);
         let parts = [
             Part::AttentionNorm,
             Part::Qkv,
@@ -108,7 +109,8 @@ impl<B: Backend> Model<B> {
             Part::Up,
             Part::Down,
         ];
-        let blocks = (0..self.blocks.len()).flat_map(|layer| parts.map(|part| Site::decoder(layer, part)));
+        let blocks =
+            (0..self.decoder.blocks.len()).flat_map(|layer| parts.map(|part| Site::decoder(layer, part)));
         let head = self.own_head.as_ref().map(|_| Site::Head);
         std::iter::once(Site::Embedding)
             .chain(positions)
@@ -134,18 +136,19 @@ impl<B: Backend> Model<B> {
     fn module(&self, site: Site) -> Module<'_, B> {
         match site {
             Site::Embedding => Module::Matrix(&self.embedding, None),
-            Site::Positions => Module::Matrix(present(self.position_embedding.as_ref(), site), None),
+            Site::Positions => Module::Matrix(present(self.decoder.position_embedding.as_ref(), site), None),
             Site::Head => Module::Matrix(present(self.own_head.as_ref(), site), None),
-            Site::FinalNorm => Module::Norm(&self.final_norm),
+            Site::FinalNorm => Module::Norm(present(self.decoder.final_norm.as_ref(), site)),
             Site::Block { layer, part, .. } => {
-                let block = present(self.blocks.get(layer), site);
+                let block = present(self.decoder.blocks.get(layer), site);
                 match part {
-                    Part::AttentionNorm => Module::Norm(&block.attention.norm),
+                    Part::AttentionNorm => Module::Norm(&block.attention.norm.norm),
                     Part::Qkv => matrix(&block.attention.qkv),
                     Part::AttentionOutput => matrix(&block.attention.output),
-                    Part::FeedForwardNorm => Module::Norm(&block.feed_forward.norm),
+                    Part::FeedForwardNorm => Module::Norm(&block.feed_forward.norm.norm),
                     Part::Up => matrix(&block.feed_forward.up),
                     Part::Down => matrix(&block.feed_forward.down),
+                    other => panic!("{other:?} of a decoder-only model"),
                 }
             }
         }

@@ -20,6 +20,14 @@ pub enum Part {
     Qkv,
     /// From the heads back to the residual stream.
     AttentionOutput,
+    /// Norm of the cross-attention.
+    CrossNorm,
+    /// The decoder's queries in cross-attention.
+    CrossQuery,
+    /// Keys and values of the encoder's output, fused.
+    CrossKeys,
+    /// From the heads of cross-attention back to the residual stream.
+    CrossOutput,
     /// Norm ahead of the feed-forward layer.
     FeedForwardNorm,
     /// Up to the activation, `[gate | up]` where it is gated.
@@ -95,6 +103,10 @@ impl fmt::Display for Site {
                     Part::AttentionNorm => "attention_norm",
                     Part::Qkv => "qkv",
                     Part::AttentionOutput => "attention_output",
+                    Part::CrossNorm => "cross_norm",
+                    Part::CrossQuery => "cross_query",
+                    Part::CrossKeys => "cross_keys",
+                    Part::CrossOutput => "cross_output",
                     Part::FeedForwardNorm => "feed_forward_norm",
                     Part::Up => "up",
                     Part::Down => "down",

@@ -1,6 +1,9 @@
 //! What distinguishes one model from another: one spec configures the layers of every family.
 
 use preface_backend::{Activation, AttentionShape, NormKind};
+use serde::{Deserialize, Serialize};
+
+use crate::PrefixPlace;
 
 /// The model families that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +12,20 @@ pub enum Family {
     Llama,
     /// GPT-2.
     Gpt2,
+    /// BART: an encoder-decoder that normalises behind each layer.
+    Bart,
+    /// mBART: BART that normalises in front of each layer.
+    MBart,
+    /// Pegasus: as mBART, with sinusoidal positions and no norm of the embedding.
+    Pegasus,
+    /// Marian: as BART, with sinusoidal positions and no norm of the embedding.
+    Marian,
+    /// T5 v1.0 and v1.1 (FLAN): an encoder-decoder with a bias by distance.
+    T5,
 }
+
+/// [`ModelSpec::max_positions`] of a model that knows distances only.
+pub const UNLIMITED_POSITIONS: usize = u32::MAX as usize;
 
 /// How tokens learn where they stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +33,55 @@ pub enum Positions {
     /// Rotary embedding of queries and keys.
     Rotary(RotarySpec),
     /// A learned table, added to the token embeddings.
-    Learned,
+    Learned {
+        /// Rows in front of the table that no position uses (2 in BART).
+        offset: usize,
+    },
+    /// A table of sines and cosines, added to the token embeddings. One in the file wins over the computed one.
+    Sinusoidal,
+    /// A bias on the scores of self-attention, by distance and head.
+    Relative {
+        /// Distances fall into so many buckets.
+        n_bucket: usize,
+        /// Greater distances fall into the last one.
+        max_distance: usize,
+    },
+}
+
+/// Where a layer's norm stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlace {
+    /// `x + layer(norm(x))`
+    Before,
+    /// `norm(x + layer(x))`
+    After,
+}
+
+/// Shapes of one stack of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackSpec {
+    /// Number of blocks.
+    pub n_layer: usize,
+    /// Query heads.
+    pub n_head: usize,
+    /// Key/value heads.
+    pub n_kv_head: usize,
+    /// Columns of one head.
+    pub head_dim: usize,
+    /// Width of the feed-forward layer behind the activation.
+    pub d_ff: usize,
+}
+
+impl StackSpec {
+    /// Columns of all key heads of one layer.
+    pub fn kv_width(&self) -> usize {
+        self.n_kv_head * self.head_dim
+    }
+
+    /// Numbers in one prefix row: keys and values of all layers.
+    pub fn row_width(&self) -> usize {
+        2 * self.n_layer * self.kv_width()
+    }
 }
 
 /// Frequencies of the rotary embedding.
@@ -54,7 +118,7 @@ pub enum RotaryScaling {
     Divisors(Vec<f32>),
 }
 
-/// Shapes and kinds of a decoder-only model's layers.
+/// Shapes and kinds of a model's layers. Where a model has an encoder, the sizes that stand here directly are the decoder's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
     /// Whose layers these are.
@@ -85,6 +149,20 @@ pub struct ModelSpec {
     pub activation: Activation,
     /// Whether the head is the embedding itself.
     pub tied_head: bool,
+    /// The encoder, where the model has one.
+    pub encoder: Option<StackSpec>,
+    /// Where the norms of the layers stand.
+    pub norm_place: NormPlace,
+    /// Whether a stack's input is normalised (BART).
+    pub embedding_norm: bool,
+    /// Whether a stack's output is normalised.
+    pub final_norm: bool,
+    /// Factor on the token embeddings.
+    pub embedding_scale: f32,
+    /// Whether products of queries and keys are divided by the root of the head's columns.
+    pub scaled_attention: bool,
+    /// Factor on the logits in front of their bias.
+    pub head_scale: f32,
 }
 
 impl ModelSpec {
@@ -94,8 +172,39 @@ impl ModelSpec {
             n_head: self.n_head,
             n_kv_head: self.n_kv_head,
             head_dim: self.head_dim,
-            scale: (self.head_dim as f32).powf(-0.5),
+            scale: self.attention_scale_of(self.decoder()),
         }
+    }
+
+    /// Factor on the products of queries and keys of a stack.
+    pub(crate) fn attention_scale_of(&self, stack: StackSpec) -> f32 {
+        if self.scaled_attention { (stack.head_dim as f32).powf(-0.5) } else { 1.0 }
+    }
+
+    /// The row of a table of positions that a position has.
+    pub(crate) fn position_row(&self, position: usize) -> u32 {
+        let offset = if let Positions::Learned { offset } = self.positions { offset } else { 0 };
+        (position + offset) as u32
+    }
+
+    /// Shapes of the decoder (which is the whole of a decoder-only model).
+    pub fn decoder(&self) -> StackSpec {
+        let &Self { n_layer, n_head, n_kv_head, head_dim, d_ff, .. } = self;
+        StackSpec { n_layer, n_head, n_kv_head, head_dim, d_ff }
+    }
+
+    /// Shapes of the stack whose keys the rows of a place stand beside; `None` where the model lacks the place.
+    pub fn stack(&self, place: PrefixPlace) -> Option<StackSpec> {
+        match place {
+            PrefixPlace::Decoder => Some(self.decoder()),
+            PrefixPlace::Encoder => self.encoder,
+            PrefixPlace::Cross => self.encoder.map(|_| self.decoder()),
+        }
+    }
+
+    /// Numbers in one prefix row of a place; 0 where the model lacks it.
+    pub fn row_width(&self, place: PrefixPlace) -> usize {
+        self.stack(place).map_or(0, |stack| stack.row_width())
     }
 
     /// Columns of all key heads of one layer.
@@ -103,24 +212,34 @@ impl ModelSpec {
         self.n_kv_head * self.head_dim
     }
 
-    /// Numbers in one prefix row: keys and values of all layers.
+    /// Numbers in one prefix row of the decoder: keys and values of all layers.
     pub fn prefix_row_width(&self) -> usize {
-        2 * self.n_layer * self.kv_width()
+        self.decoder().row_width()
     }
 
     /// Parameters of the whole model, the head counted only if it is not the embedding.
     pub fn n_parameter(&self, has_bias: bool) -> usize {
-        let query = self.n_head * self.head_dim;
-        let qkv = query + 2 * self.kv_width();
-        let up = self.activation.input_width(self.d_ff);
         let norm = if self.norm == NormKind::Layer { 2 * self.d_model } else { self.d_model };
-        let bias = if has_bias { qkv + self.d_model + up + self.d_model } else { 0 };
-        let block = self.d_model * (qkv + query + up + self.d_ff) + bias + 2 * norm;
-        let positions = match self.positions {
-            Positions::Learned => self.max_positions * self.d_model,
-            Positions::Rotary(_) => 0,
+        let stack = |stack: StackSpec, n_attention: usize| {
+            let query = stack.n_head * stack.head_dim;
+            let qkv = query + 2 * stack.kv_width();
+            let up = self.activation.input_width(stack.d_ff);
+            let attention_bias = if has_bias { qkv + self.d_model } else { 0 };
+            let feed_forward_bias = if has_bias { up + self.d_model } else { 0 };
+            let attention = self.d_model * (qkv + query) + attention_bias + norm;
+            let feed_forward = self.d_model * (up + stack.d_ff) + feed_forward_bias + norm;
+            let positions = match self.positions {
+                Positions::Learned { offset } => (self.max_positions + offset) * self.d_model,
+                Positions::Relative { n_bucket, .. } => n_bucket * stack.n_head,
+                Positions::Rotary(_) | Positions::Sinusoidal => 0,
+            };
+            let n_norm = usize::from(self.embedding_norm) + usize::from(self.final_norm);
+            stack.n_layer * (n_attention * attention + feed_forward) + positions + n_norm * norm
         };
         let tables = self.vocab_size * self.d_model * if self.tied_head { 1 } else { 2 };
-        tables + positions + self.n_layer * block + norm
+        match self.encoder {
+            None => tables + stack(self.decoder(), 1),
+            Some(encoder) => tables + stack(encoder, 1) + stack(self.decoder(), 2),
+        }
     }
 }

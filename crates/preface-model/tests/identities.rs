@@ -22,7 +22,7 @@ fn rows(model: &Model<Reference>, prefix_len: usize, seed: f32) -> Vec<f32> {
 }
 
 fn sequence(tokens: &[u32], first_target: usize, segment: Option<usize>) -> Sequence<'_> {
-    Sequence { tokens, first_target, segment, prefix_dropout: None, masks: None }
+    Sequence { source: &[], tokens, first_target, segment, prefix_dropout: None, masks: None }
 }
 
 /// The summed loss of every target, and the gradient of every segment.
@@ -40,7 +40,7 @@ fn loss_and_gradient<B: Backend>(
         let losses = model.loss_and_gradient(&batch, attachments, &mut grads);
         loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
     }
-    (loss, grads.segments.iter().flat_map(|rows| model.backend().read(rows)).collect())
+    (loss, grads.segments.iter().flat_map(|rows| model.backend().read(&rows.decoder)).collect())
 }
 
 fn losses(
@@ -238,7 +238,7 @@ fn the_gradient_of_every_prefix_is_the_slope_of_the_loss_and_not_zero() {
             let batch = Batch::pack(&Reference, model.spec(), &attachments, &sequences, 0.0).unwrap();
             let mut grads = attachments.zero_grad(&Reference);
             model.loss_and_gradient(&batch, &attachments, &mut grads);
-            let gradient: Vec<f32> = grads.segments[0].clone().into_values().collect();
+            let gradient: Vec<f32> = grads.segments[0].decoder.clone().into_values().collect();
             let dropped = gradient.iter().filter(|g| **g == 0.0).count();
             match prefix_dropout {
                 None => assert_eq!(dropped, 0, "{name}: every element of every row has a gradient"),

@@ -12,7 +12,9 @@ use crate::{LossNorm, TrainError, TrainSettings};
 /// A pair in token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenPair {
-    /// What the model is given.
+    /// What the encoder reads; empty where the model has none.
+    pub source: Vec<u32>,
+    /// What the decoder is given.
     pub prompt: Vec<u32>,
     /// What it is to write, the end token included.
     pub completion: Vec<u32>,
@@ -21,9 +23,9 @@ pub struct TokenPair {
 }
 
 impl TokenPair {
-    /// Tokens of both sides.
+    /// Tokens of all sides.
     pub fn n_token(&self) -> usize {
-        self.prompt.len() + self.completion.len()
+        self.source.len() + self.prompt.len() + self.completion.len()
     }
 }
 
@@ -102,13 +104,14 @@ fn tokens(pairs: &[&TokenPair]) -> Vec<Vec<u32>> {
 }
 
 fn sequences<'a>(
-    pairs: &[&TokenPair],
+    pairs: &[&'a TokenPair],
     tokens: &'a [Vec<u32>],
     segment: Option<usize>,
     prefix_dropout: &dyn Fn(usize) -> Option<Dropout>,
     masks: &dyn Fn(usize) -> Option<u64>,
 ) -> Vec<Sequence<'a>> {
-    let sequence = |(i, (tokens, pair)): (usize, (&'a Vec<u32>, &&TokenPair))| Sequence {
+    let sequence = |(i, (tokens, pair)): (usize, (&'a Vec<u32>, &&'a TokenPair))| Sequence {
+        source: &pair.source,
         tokens,
         first_target: pair.prompt.len(),
         segment,

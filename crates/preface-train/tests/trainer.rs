@@ -54,7 +54,12 @@ fn pairs(golden: &Golden, name: &str) -> Vec<TokenPair> {
     pairs
         .into_iter()
         .enumerate()
-        .map(|(line, pair)| TokenPair { prompt: pair.prompt, completion: pair.completion, line })
+        .map(|(line, pair)| TokenPair {
+            source: Vec::new(),
+            prompt: pair.prompt,
+            completion: pair.completion,
+            line,
+        })
         .collect()
 }
 
@@ -205,6 +210,7 @@ fn random_pairs(n: usize, vocab: u32) -> Vec<TokenPair> {
     let token = |i: usize, j: usize| 3 + ((i * 31 + j * 17 + i * j) as u32) % (vocab - 3);
     (0..n)
         .map(|i| TokenPair {
+            source: Vec::new(),
             prompt: (0..1 + i % 4).map(|j| token(i, j)).collect(),
             completion: (0..1 + (i * 3) % 5).map(|j| token(i + 50, j)).collect(),
             line: i + 1,

@@ -11,6 +11,7 @@ pub mod method;
 
 pub use adam::{Adam, AdamSettings};
 pub use method::{
-    Adapter, AdapterError, FineTune, FineTuneError, Gradient, Lora, LoraError, LoraSettings, Method,
-    Parameters, Prefix, PrefixError, PrefixRows, PromptTuning, Reparametrisation, Trained, Tuned,
+    Adapter, AdapterError, DecoderPositions, FineTune, FineTuneError, Gradient, Lora, LoraError,
+    LoraSettings, Method, Parameters, PlaceStart, PlacedPrefix, PlacedRows, PlacesError, Prefix, PrefixError,
+    PrefixRows, PromptTuning, Reparametrisation, Trained, Tuned,
 };

@@ -32,6 +32,7 @@ fn fingerprint() -> Fingerprint {
         head_dim: 10,
         vocab_size: 97,
         d_ff: 80,
+        encoder: None,
     };
     let probe = Probe { matrix: "values".into(), values: (1..64).map(|i| (i as f32).sin()).collect() };
     Fingerprint { shapes, tokenizer: "0123456789abcdef".into(), probe: vec![probe] }

@@ -32,6 +32,7 @@ fn pack(
         .zip(pairs)
         .enumerate()
         .map(|(i, (tokens, pair))| Sequence {
+            source: &[],
             tokens,
             first_target: pair.prompt.len(),
             segment: None,

@@ -25,8 +25,14 @@ fn logits(model: &Model<Reference>, rows: &PrefixRows, prompt: &[u32]) -> Vec<f3
     let attachments = Attachments::prefix(&Reference, &rows.values, model.spec());
     // The last token of a sequence has no row: a token more gives it one.
     let tokens = [prompt, &[0]].concat();
-    let sequence =
-        Sequence { tokens: &tokens, first_target: 1, segment: Some(0), prefix_dropout: None, masks: None };
+    let sequence = Sequence {
+        source: &[],
+        tokens: &tokens,
+        first_target: 1,
+        segment: Some(0),
+        prefix_dropout: None,
+        masks: None,
+    };
     let batch = Batch::pack(&Reference, model.spec(), &attachments, &[sequence], 0.0).unwrap();
     model.logits(&batch, &attachments)
 }

@@ -48,7 +48,8 @@ impl<B: Backend> Answerer<'_, B> {
         let end_tokens = &self.special.end;
         let generator = Generator::new(self.model, self.attachments, self.settings, end_tokens, Some(codec))?;
         let segment = self.segment;
-        let requests: Vec<Request> = prompts.into_iter().map(|prompt| Request { prompt, segment }).collect();
+        let requests: Vec<Request> =
+            prompts.into_iter().map(|prompt| Request { source: Vec::new(), prompt, segment }).collect();
         let generations = generator.run(&requests, self.batch_size, observer)?;
         generations
             .into_iter()

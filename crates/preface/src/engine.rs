@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use preface_backend::{Backend, Description};
 use preface_cpu::{CpuBackend, CpuOptions, Precision, Tier};
 use preface_model::tokenizer::{SpecialTokens, Tokenizer};
@@ -29,6 +29,12 @@ impl Source {
     /// Whatever is wrong with them.
     pub fn open(name: &str) -> Result<Self> {
         let files = ModelFiles::open(name)?;
+        if files.spec().encoder.is_some() {
+            bail!(
+                "{name} is an encoder-decoder ({}); this command runs decoder-only models (Llama, GPT-2) only",
+                shapes(&files)
+            );
+        }
         let (tokenizer, special) = files.tokenizer()?;
         Ok(Self { name: name.into(), files, tokenizer, special })
     }

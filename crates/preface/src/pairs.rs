@@ -102,7 +102,7 @@ impl Encoder<'_> {
             }
             // The last token is only predicted, so it needs no position.
             self.check(prompt.len() + completion.len() - 1, &at)?;
-            encoded.pairs.push(TokenPair { prompt, completion, line: pair.line });
+            encoded.pairs.push(TokenPair { source: Vec::new(), prompt, completion, line: pair.line });
         }
         Ok(encoded)
     }

@@ -4,6 +4,7 @@
 //! afterwards). A token with score `-inf` is excluded.
 
 mod bad_words;
+mod forced;
 mod min_new_tokens;
 mod min_p;
 mod no_repeat_ngram;
@@ -13,6 +14,7 @@ mod top_k;
 mod top_p;
 
 use bad_words::BadWords;
+use forced::Forced;
 use min_new_tokens::MinNewTokens;
 use min_p::MinP;
 use no_repeat_ngram::NoRepeatNgram;
@@ -61,6 +63,12 @@ impl Processors {
         if s.min_new_tokens > 0 {
             let end_tokens = end_tokens.to_vec();
             rules.push(Box::new(MinNewTokens { min_new_tokens: s.min_new_tokens, end_tokens }));
+        }
+        if let Some(token) = s.forced_bos_token_id {
+            rules.push(Box::new(Forced { token, at: 0 }));
+        }
+        if let Some(token) = s.forced_eos_token_id {
+            rules.push(Box::new(Forced { token, at: s.max_new_tokens - 1 }));
         }
         if s.do_sample {
             if s.temperature != 1.0 {

@@ -132,10 +132,10 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
     let (model, attachments) = fixture::load(&golden, "llama"); // 67 tokens, 64 positions, a prefix of 5 rows
     let settings = GenerationSettings { max_new_tokens: 30, ..GenerationSettings::default() };
     let generator = Generator::new(&model, &attachments, &settings, &[15], None).unwrap();
-    let good = Request { prompt: vec![1], segment: None };
+    let good = Request { source: Vec::new(), prompt: vec![1], segment: None };
     let refused = |prompt: Vec<u32>, segment| {
         let mut recorder = Recorder::default();
-        let requests = [good.clone(), Request { prompt, segment }];
+        let requests = [good.clone(), Request { source: Vec::new(), prompt, segment }];
         let error = generator.run(&requests, 1, &mut recorder).unwrap_err();
         assert!(recorder.tokens.is_empty(), "{error}: found too late");
         error
@@ -154,7 +154,7 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
         assert!(message.contains(part), "{message}");
     }
     // One token less fits exactly: the last one is never run.
-    let full = [Request { prompt: vec![1; 30], segment: Some(0) }];
+    let full = [Request { source: Vec::new(), prompt: vec![1; 30], segment: Some(0) }];
     let settings = GenerationSettings { min_new_tokens: 30, ..settings.clone() };
     let generator = Generator::new(&model, &attachments, &settings, &[15], None).unwrap();
     assert_eq!(generator.run(&full, 1, &mut ()).unwrap()[0].token_ids.len(), 30);

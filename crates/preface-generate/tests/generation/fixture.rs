@@ -31,5 +31,5 @@ pub fn load(golden: &Golden, name: &str) -> (Model<Reference>, Attachments<Refer
 pub fn requests(golden: &Golden, name: &str, segment: Option<usize>) -> Vec<Request> {
     let n_prompt = golden.value(&format!("/prompts/{name}")).unwrap().as_array().unwrap().len();
     let prompt = |n| golden.token_ids(&format!("/prompts/{name}/{n}")).unwrap();
-    (0..n_prompt).map(|n| Request { prompt: prompt(n), segment }).collect()
+    (0..n_prompt).map(|n| Request { source: Vec::new(), prompt: prompt(n), segment }).collect()
 }

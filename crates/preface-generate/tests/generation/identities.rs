@@ -82,7 +82,11 @@ fn a_prefix_made_from_a_text_is_that_text_in_front() {
         let behind_prefix = fixture::requests(&golden, name, Some(0));
         let behind_text: Vec<Request> = behind_prefix
             .iter()
-            .map(|request| Request { prompt: [&text[..], &request.prompt].concat(), segment: None })
+            .map(|request| Request {
+                source: Vec::new(),
+                prompt: [&text[..], &request.prompt].concat(),
+                segment: None,
+            })
             .collect();
         // The repetition rules count tokens, which prefix rows are not.
         for settings in settings().into_iter().filter(|settings| settings.no_repeat_ngram_size == 0) {

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod behaviour;
+mod encoder_decoder;
 mod fixture;
 mod identities;
 mod transformers;
+mod transliteration;

@@ -2,9 +2,9 @@
 
 use preface_backend::{Activation, Function, NormKind};
 
-use super::{Config, Key, LayerNames, Names, Naming};
+use super::{Config, Key, LayerNames, Names, Naming, StackNames};
 use crate::load::LoadError;
-use crate::{Family, ModelSpec, Positions};
+use crate::{Family, ModelSpec, NormPlace, Positions};
 
 const VOCAB: Key = Key { hugging_face: "vocab_size", gguf: "gpt2.vocab_size" };
 const D_MODEL: Key = Key { hugging_face: "n_embd", gguf: "gpt2.embedding_length" };
@@ -47,10 +47,17 @@ pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
         d_ff: config.count_or(D_FF, 4 * d_model)?,
         norm: NormKind::Layer,
         norm_epsilon: config.number_or(EPSILON, 1e-5)? as f32,
-        positions: Positions::Learned,
+        positions: Positions::Learned { offset: 0 },
         max_positions: config.count(MAX_POSITIONS)?,
         activation: Activation { function: Function::GeluTanh, gated: false },
         tied_head: config.tied_head(true, "output.weight")?,
+        encoder: None,
+        norm_place: NormPlace::Before,
+        embedding_norm: false,
+        final_norm: true,
+        embedding_scale: 1.0,
+        scaled_attention: true,
+        head_scale: 1.0,
     })
 }
 
@@ -58,42 +65,54 @@ pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
 pub(crate) fn names(naming: Naming) -> Names {
     match naming {
         Naming::HuggingFace => Names {
-            embedding: "transformer.wte",
-            position_embedding: Some("transformer.wpe"),
-            final_norm: "transformer.ln_f",
+            embedding: &["transformer.wte"],
             head: "lm_head",
+            head_bias: None,
             optional_prefix: "transformer.",
-            layer: |n| {
-                let name = |part: &str| format!("transformer.h.{n}.{part}");
-                LayerNames {
-                    attention_norm: name("ln_1"),
-                    qkv: vec![name("attn.c_attn")],
-                    attention_output: name("attn.c_proj"),
-                    feed_forward_norm: name("ln_2"),
-                    up: vec![name("mlp.c_fc")],
-                    down: name("mlp.c_proj"),
-                }
+            decoder: StackNames {
+                position_embedding: Some("transformer.wpe"),
+                final_norm: "transformer.ln_f",
+                layer: |n| {
+                    let name = |part: &str| format!("transformer.h.{n}.{part}");
+                    LayerNames {
+                        attention_norm: name("ln_1"),
+                        qkv: vec![name("attn.c_attn")],
+                        attention_output: name("attn.c_proj"),
+                        feed_forward_norm: name("ln_2"),
+                        up: vec![name("mlp.c_fc")],
+                        down: name("mlp.c_proj"),
+                        cross: None,
+                    }
+                },
+                ..StackNames::PLAIN
             },
+            encoder: None,
             transposed: true,
             interleaved_rotary: false,
         },
         Naming::Gguf => Names {
-            embedding: "token_embd",
-            position_embedding: Some("position_embd"),
-            final_norm: "output_norm",
+            embedding: &["token_embd"],
             head: "output",
+            head_bias: None,
             optional_prefix: "",
-            layer: |n| {
-                let name = |part: &str| format!("blk.{n}.{part}");
-                LayerNames {
-                    attention_norm: name("attn_norm"),
-                    qkv: vec![name("attn_qkv")],
-                    attention_output: name("attn_output"),
-                    feed_forward_norm: name("ffn_norm"),
-                    up: vec![name("ffn_up")],
-                    down: name("ffn_down"),
-                }
+            decoder: StackNames {
+                position_embedding: Some("position_embd"),
+                final_norm: "output_norm",
+                layer: |n| {
+                    let name = |part: &str| format!("blk.{n}.{part}");
+                    LayerNames {
+                        attention_norm: name("attn_norm"),
+                        qkv: vec![name("attn_qkv")],
+                        attention_output: name("attn_output"),
+                        feed_forward_norm: name("ffn_norm"),
+                        up: vec![name("ffn_up")],
+                        down: name("ffn_down"),
+                        cross: None,
+                    }
+                },
+                ..StackNames::PLAIN
             },
+            encoder: None,
             transposed: false,
             interleaved_rotary: false,
         },

@@ -3,9 +3,9 @@
 
 use preface_backend::{Activation, Function, NormKind};
 
-use super::{Config, Key, LayerNames, Names, Naming};
+use super::{Config, Key, LayerNames, Names, Naming, StackNames};
 use crate::load::LoadError;
-use crate::{Family, ModelSpec, Positions, RotaryScaling, RotarySpec};
+use crate::{Family, ModelSpec, NormPlace, Positions, RotaryScaling, RotarySpec};
 
 const VOCAB: Key = Key { hugging_face: "vocab_size", gguf: "llama.vocab_size" };
 const D_MODEL: Key = Key { hugging_face: "hidden_size", gguf: "llama.embedding_length" };
@@ -44,6 +44,13 @@ pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
         max_positions: config.count(MAX_POSITIONS)?,
         activation: Activation { function: Function::Silu, gated: true },
         tied_head: config.tied_head(false, "output.weight")?,
+        encoder: None,
+        norm_place: NormPlace::Before,
+        embedding_norm: false,
+        final_norm: true,
+        embedding_scale: 1.0,
+        scaled_attention: true,
+        head_scale: 1.0,
     })
 }
 
@@ -91,42 +98,54 @@ fn rotary(config: &Config<'_>, head_dim: usize) -> Result<RotarySpec, LoadError>
 pub(crate) fn names(naming: Naming) -> Names {
     match naming {
         Naming::HuggingFace => Names {
-            embedding: "model.embed_tokens",
-            position_embedding: None,
-            final_norm: "model.norm",
+            embedding: &["model.embed_tokens"],
             head: "lm_head",
+            head_bias: None,
             optional_prefix: "model.",
-            layer: |n| {
-                let name = |part: &str| format!("model.layers.{n}.{part}");
-                LayerNames {
-                    attention_norm: name("input_layernorm"),
-                    qkv: ["q", "k", "v"].map(|part| name(&format!("self_attn.{part}_proj"))).into(),
-                    attention_output: name("self_attn.o_proj"),
-                    feed_forward_norm: name("post_attention_layernorm"),
-                    up: ["gate", "up"].map(|part| name(&format!("mlp.{part}_proj"))).into(),
-                    down: name("mlp.down_proj"),
-                }
+            decoder: StackNames {
+                position_embedding: None,
+                final_norm: "model.norm",
+                layer: |n| {
+                    let name = |part: &str| format!("model.layers.{n}.{part}");
+                    LayerNames {
+                        attention_norm: name("input_layernorm"),
+                        qkv: ["q", "k", "v"].map(|part| name(&format!("self_attn.{part}_proj"))).into(),
+                        attention_output: name("self_attn.o_proj"),
+                        feed_forward_norm: name("post_attention_layernorm"),
+                        up: ["gate", "up"].map(|part| name(&format!("mlp.{part}_proj"))).into(),
+                        down: name("mlp.down_proj"),
+                        cross: None,
+                    }
+                },
+                ..StackNames::PLAIN
             },
+            encoder: None,
             transposed: false,
             interleaved_rotary: false,
         },
         Naming::Gguf => Names {
-            embedding: "token_embd",
-            position_embedding: None,
-            final_norm: "output_norm",
+            embedding: &["token_embd"],
             head: "output",
+            head_bias: None,
             optional_prefix: "",
-            layer: |n| {
-                let name = |part: &str| format!("blk.{n}.{part}");
-                LayerNames {
-                    attention_norm: name("attn_norm"),
-                    qkv: ["q", "k", "v"].map(|part| name(&format!("attn_{part}"))).into(),
-                    attention_output: name("attn_output"),
-                    feed_forward_norm: name("ffn_norm"),
-                    up: ["gate", "up"].map(|part| name(&format!("ffn_{part}"))).into(),
-                    down: name("ffn_down"),
-                }
+            decoder: StackNames {
+                position_embedding: None,
+                final_norm: "output_norm",
+                layer: |n| {
+                    let name = |part: &str| format!("blk.{n}.{part}");
+                    LayerNames {
+                        attention_norm: name("attn_norm"),
+                        qkv: ["q", "k", "v"].map(|part| name(&format!("attn_{part}"))).into(),
+                        attention_output: name("attn_output"),
+                        feed_forward_norm: name("ffn_norm"),
+                        up: ["gate", "up"].map(|part| name(&format!("ffn_{part}"))).into(),
+                        down: name("ffn_down"),
+                        cross: None,
+                    }
+                },
+                ..StackNames::PLAIN
             },
+            encoder: None,
             transposed: false,
             interleaved_rotary: true,
         },

@@ -2,9 +2,11 @@
 //!
 //! A family is one small file with two functions, [`spec`] and [`names`]; the layers are shared by all.
 
+mod bart;
 mod config;
 mod gpt2;
 mod llama;
+mod t5;
 
 pub(crate) use config::{Config, Key};
 
@@ -13,7 +15,15 @@ use crate::weights::TensorSource;
 use crate::{Family, ModelSpec};
 
 /// What a model type is called in a config.json (`model_type`) and in a GGUF (`general.architecture`).
-const KNOWN: [(&str, Family); 2] = [("llama", Family::Llama), ("gpt2", Family::Gpt2)];
+const KNOWN: [(&str, Family); 7] = [
+    ("llama", Family::Llama),
+    ("gpt2", Family::Gpt2),
+    ("bart", Family::Bart),
+    ("mbart", Family::MBart),
+    ("pegasus", Family::Pegasus),
+    ("marian", Family::Marian),
+    ("t5", Family::T5),
+];
 
 /// The way a source names its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +34,15 @@ pub(crate) enum Naming {
 
 /// Names of the tensors outside the blocks. All names are without the ending `.weight` or `.bias`.
 pub(crate) struct Names {
-    pub embedding: &'static str,
-    pub position_embedding: Option<&'static str>,
-    pub final_norm: &'static str,
+    /// Any of these: an encoder-decoder may name its one table after either side.
+    pub embedding: &'static [&'static str],
     pub head: &'static str,
+    /// `[1, vocab_size]`, in files that have it; the whole name.
+    pub head_bias: Option<&'static str>,
     /// A tensor name in front of which some files have this word, others nothing.
     pub optional_prefix: &'static str,
-    /// Names inside block number `n`.
-    pub layer: fn(n: usize) -> LayerNames,
+    pub decoder: StackNames,
+    pub encoder: Option<StackNames>,
     /// Linear weights are stored `[n_in, n_out]`.
     pub transposed: bool,
     /// Rotary pairs are stored side by side (`2i`, `2i + 1`), not half a head apart.
@@ -47,6 +58,29 @@ impl Names {
     }
 }
 
+/// Names of a stack's tensors.
+#[derive(Clone, Copy)]
+pub(crate) struct StackNames {
+    pub position_embedding: Option<&'static str>,
+    pub embedding_norm: Option<&'static str>,
+    /// `[n_bucket, n_head]`
+    pub relative_bias: Option<&'static str>,
+    pub final_norm: &'static str,
+    /// Names inside block number `n`.
+    pub layer: fn(n: usize) -> LayerNames,
+}
+
+impl StackNames {
+    /// What most stacks have not.
+    const PLAIN: Self = Self {
+        position_embedding: None,
+        embedding_norm: None,
+        relative_bias: None,
+        final_norm: "",
+        layer: |_| unreachable!("every family names its layers"),
+    };
+}
+
 /// Names of a block's tensors. Several names are parts stacked along the output features.
 pub(crate) struct LayerNames {
     pub attention_norm: String,
@@ -55,6 +89,16 @@ pub(crate) struct LayerNames {
     pub feed_forward_norm: String,
     pub up: Vec<String>,
     pub down: String,
+    pub cross: Option<CrossNames>,
+}
+
+/// Names of the tensors of a block's cross-attention.
+pub(crate) struct CrossNames {
+    pub norm: String,
+    pub query: String,
+    /// Keys, then values.
+    pub keys: [String; 2],
+    pub output: String,
 }
 
 /// Reads the spec of whatever family the config names.
@@ -62,14 +106,20 @@ pub(crate) fn spec(config: &Config<'_>) -> Result<ModelSpec, LoadError> {
     match family(config)? {
         Family::Llama => llama::spec(config),
         Family::Gpt2 => gpt2::spec(config),
+        family @ (Family::Bart | Family::MBart | Family::Pegasus | Family::Marian) => {
+            bart::spec(config, family)
+        }
+        Family::T5 => t5::spec(config),
     }
 }
 
-/// The tensor names of a family in one of the namings.
-pub(crate) fn names(family: Family, naming: Naming) -> Names {
-    match family {
+/// The tensor names of a model in one of the namings.
+pub(crate) fn names(spec: &ModelSpec, naming: Naming) -> Names {
+    match spec.family {
         Family::Llama => llama::names(naming),
         Family::Gpt2 => gpt2::names(naming),
+        Family::Bart | Family::MBart | Family::Pegasus | Family::Marian => bart::names(spec),
+        Family::T5 => t5::names(spec),
     }
 }
 

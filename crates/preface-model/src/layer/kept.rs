@@ -3,8 +3,8 @@
 
 use preface_backend::Backend;
 
-use super::attention::{Context, Text};
-use super::block::{Block, BlockKept};
+use super::attention::Text;
+use super::block::{Block, BlockKept, Pass};
 use crate::AttachmentsGrad;
 use crate::attachments::Depth;
 
@@ -19,32 +19,34 @@ impl<B: Backend> Kept<B> {
     /// Runs the block; keeps its input alone if the rest is to be computed again.
     pub fn forward(
         block: &Block<B>,
-        context: &Context<'_, B>,
+        pass: &Pass<'_, B>,
         layer: usize,
         x: B::Rows,
         recompute: bool,
     ) -> (B::Rows, Self) {
         if recompute {
-            return (block.forward(context, layer, &x, Text::Own), Self::Input(x));
+            return (block.forward(pass, layer, &x, Text::Own), Self::Input(x));
         }
-        let (out, kept) = block.forward_keep(context, layer, x);
+        let (out, kept) = block.forward_keep(pass, layer, x);
         (out, Self::Whole(kept))
     }
 
     /// [`Block::backward`].
+    #[expect(clippy::too_many_arguments, reason = "those of the block's")]
     pub fn backward(
         self,
         block: &Block<B>,
-        context: &Context<'_, B>,
+        pass: &Pass<'_, B>,
         layer: usize,
         d_x: &mut B::Rows,
+        d_states: Option<&mut B::Rows>,
         grads: &mut AttachmentsGrad<B>,
         lowest: Depth,
     ) {
         let kept = match self {
             Self::Whole(kept) => kept,
-            Self::Input(x) => block.forward_keep(context, layer, x).1,
+            Self::Input(x) => block.forward_keep(pass, layer, x).1,
         };
-        block.backward(context, layer, &kept, d_x, grads, lowest);
+        block.backward(pass, layer, &kept, d_x, d_states, grads, lowest);
     }
 }

@@ -10,6 +10,7 @@ mod gradient;
 mod lora;
 pub(crate) mod mlp;
 mod parameters;
+mod placed_prefix;
 mod prefix;
 mod prompt_tuning;
 mod reparametrised;
@@ -23,6 +24,7 @@ pub use gradient::Gradient;
 pub use lora::{Lora, LoraError, LoraSettings};
 pub use mlp::MlpShape;
 pub use parameters::{ParameterRange, Parameters};
+pub use placed_prefix::{DecoderPositions, PlaceStart, PlacedPrefix, PlacedRows, PlacesError};
 pub use prefix::{Prefix, PrefixError, PrefixRows, Reparametrisation};
 pub use prompt_tuning::PromptTuning;
 
@@ -67,6 +69,8 @@ pub trait Method<B: Backend>: Send {
 pub enum Trained {
     /// Key/value rows.
     Prefix(PrefixRows),
+    /// Key/value rows in the places of an encoder-decoder.
+    PlacedPrefix(PlacedRows),
     /// Rows in the place of embeddings.
     PromptTuning(PromptTuning),
     /// Low-rank deltas.

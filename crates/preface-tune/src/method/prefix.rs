@@ -96,27 +96,10 @@ impl Prefix {
         num_frozen_tokens: usize,
         seed: u64,
     ) -> Result<Self, PrefixError> {
-        check_frozen(num_frozen_tokens, prefix_len)?;
-        let row_width = spec.prefix_row_width();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        match reparametrisation {
-            Reparametrisation::Direct => {
-                let rows = match init {
-                    Init::Zeros => vec![0.0; prefix_len * row_width],
-                    Init::Random | Init::Text => normal(prefix_len * row_width, &mut rng),
-                };
-                Ok(Self::direct(spec, rows, num_frozen_tokens))
-            }
-            Reparametrisation::Mlp { .. } if num_frozen_tokens > 0 => Err(PrefixError::FrozenNeedsText),
-            Reparametrisation::Mlp { mid, .. } => {
-                let shape = MlpShape { n_row: prefix_len, d_model: spec.d_model, mid, row_width };
-                let mut parameters = mlp::random(shape, &mut rng);
-                if init == Init::Zeros {
-                    mlp::zero_last_layer(&mut parameters);
-                }
-                Ok(Self::assemble(spec, Vec::new(), Vec::new(), Some(shape), parameters))
-            }
-        }
+        let (d_model, row_width) = (spec.d_model, spec.prefix_row_width());
+        let shape = MlpShape { n_row: prefix_len, d_model, mid: 0, row_width };
+        let rows = random_start(shape, reparametrisation, init, num_frozen_tokens, seed)?;
+        Ok(Self { spec: spec.clone(), rows })
     }
 
     /// A prefix that starts from the rows of a text (see [`crate::init::text_rows`]).
@@ -130,42 +113,10 @@ impl Prefix {
         num_frozen_tokens: usize,
         seed: u64,
     ) -> Result<Self, PrefixError> {
-        check_frozen(num_frozen_tokens, rows.prefix_len)?;
-        let Reparametrisation::Mlp { mid, text_init } = reparametrisation else {
-            return Ok(Self::direct(spec, rows.values, num_frozen_tokens));
-        };
-        let row_width = spec.prefix_row_width();
-        let mut frozen = rows.values;
-        let trained = frozen.split_off(num_frozen_tokens * row_width);
-        let n_row = rows.prefix_len - num_frozen_tokens;
-        let shape = MlpShape { n_row, d_model: spec.d_model, mid, row_width };
-        let mut parameters = mlp::random(shape, &mut ChaCha8Rng::seed_from_u64(seed));
-        let base = match text_init {
-            MlpTextInit::Exact => {
-                mlp::zero_last_layer(&mut parameters);
-                trained
-            }
-            MlpTextInit::Fit => {
-                fit_mlp(shape, &mut parameters, &trained);
-                Vec::new()
-            }
-        };
-        Ok(Self::assemble(spec, frozen, base, Some(shape), parameters))
-    }
-
-    fn assemble(
-        spec: &ModelSpec,
-        frozen: Vec<f32>,
-        base: Vec<f32>,
-        mlp: Option<MlpShape>,
-        parameters: Parameters,
-    ) -> Self {
-        Self { spec: spec.clone(), rows: Reparametrised::new(frozen, base, mlp, parameters) }
-    }
-
-    fn direct(spec: &ModelSpec, rows: Vec<f32>, num_frozen_tokens: usize) -> Self {
-        let rows = Reparametrised::direct(rows, spec.prefix_row_width(), num_frozen_tokens);
-        Self { spec: spec.clone(), rows }
+        let (d_model, row_width) = (spec.d_model, spec.prefix_row_width());
+        let shape = MlpShape { n_row: rows.prefix_len, d_model, mid: 0, row_width };
+        let rows = rows_start(shape, rows.values, reparametrisation, num_frozen_tokens, seed)?;
+        Ok(Self { spec: spec.clone(), rows })
     }
 
     /// The prefix as it stands.
@@ -208,12 +159,73 @@ impl<B: Backend> Method<B> for Prefix {
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        Gradient::Computed(self.rows.gradient(model.backend().read(&grads.segments[0])))
+        Gradient::Computed(self.rows.gradient(model.backend().read(&grads.segments[0].decoder)))
     }
 
     fn trained(&self) -> Trained {
         Trained::Prefix(self.rows())
     }
+}
+
+/// Rows that start from random values or zeros. `shape` says how many and how wide they are; its `mid` is that of the
+/// reparametrisation.
+pub(super) fn random_start(
+    shape: MlpShape,
+    reparametrisation: Reparametrisation,
+    init: Init,
+    num_frozen_tokens: usize,
+    seed: u64,
+) -> Result<Reparametrised, PrefixError> {
+    let MlpShape { n_row, row_width, .. } = shape;
+    check_frozen(num_frozen_tokens, n_row)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    match reparametrisation {
+        Reparametrisation::Direct => {
+            let rows = match init {
+                Init::Zeros => vec![0.0; n_row * row_width],
+                Init::Random | Init::Text => normal(n_row * row_width, &mut rng),
+            };
+            Ok(Reparametrised::direct(rows, row_width, num_frozen_tokens))
+        }
+        Reparametrisation::Mlp { .. } if num_frozen_tokens > 0 => Err(PrefixError::FrozenNeedsText),
+        Reparametrisation::Mlp { mid, .. } => {
+            let shape = MlpShape { mid, ..shape };
+            let mut parameters = mlp::random(shape, &mut rng);
+            if init == Init::Zeros {
+                mlp::zero_last_layer(&mut parameters);
+            }
+            Ok(Reparametrised::new(Vec::new(), Vec::new(), Some(shape), parameters))
+        }
+    }
+}
+
+/// Rows that start from given ones.
+pub(super) fn rows_start(
+    shape: MlpShape,
+    rows: Vec<f32>,
+    reparametrisation: Reparametrisation,
+    num_frozen_tokens: usize,
+    seed: u64,
+) -> Result<Reparametrised, PrefixError> {
+    check_frozen(num_frozen_tokens, shape.n_row)?;
+    let Reparametrisation::Mlp { mid, text_init } = reparametrisation else {
+        return Ok(Reparametrised::direct(rows, shape.row_width, num_frozen_tokens));
+    };
+    let mut frozen = rows;
+    let trained = frozen.split_off(num_frozen_tokens * shape.row_width);
+    let shape = MlpShape { n_row: shape.n_row - num_frozen_tokens, mid, ..shape };
+    let mut parameters = mlp::random(shape, &mut ChaCha8Rng::seed_from_u64(seed));
+    let base = match text_init {
+        MlpTextInit::Exact => {
+            mlp::zero_last_layer(&mut parameters);
+            trained
+        }
+        MlpTextInit::Fit => {
+            fit_mlp(shape, &mut parameters, &trained);
+            Vec::new()
+        }
+    };
+    Ok(Reparametrised::new(frozen, base, Some(shape), parameters))
 }
 
 fn check_frozen(num_frozen_tokens: usize, prefix_len: usize) -> Result<(), PrefixError> {

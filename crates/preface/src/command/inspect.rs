@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use preface_cpu::{CpuBackend, CpuOptions};
 use preface_model::weights::{TensorSource, Weights};
-use preface_model::{BUILTIN_SCHEME, Fingerprint, ModelFiles, Positions};
+use preface_model::{BUILTIN_SCHEME, Fingerprint, ModelFiles, Positions, UNLIMITED_POSITIONS};
 use preface_train::{Checkpoint, read_metrics};
 use preface_tune::artefact::{self, Artefact};
 use serde_json::{Map, Value, json};
@@ -194,10 +194,16 @@ fn model(name: &str) -> Result<Report> {
     let spec = files.spec();
     report.fact("layers", engine::shapes(&files));
     let positions = match spec.positions {
-        Positions::Learned => "learned",
+        Positions::Learned { .. } => "learned",
+        Positions::Sinusoidal => "sinusoidal",
+        Positions::Relative { .. } => "by distance",
         Positions::Rotary(_) => "rotary",
     };
-    report.fact("positions", format!("{}, {positions}", ui::count(spec.max_positions)));
+    let n_position = match spec.max_positions {
+        UNLIMITED_POSITIONS => "any number".to_owned(),
+        n_position => ui::count(n_position),
+    };
+    report.fact("positions", format!("{n_position}, {positions}"));
     report.fact("head", if spec.tied_head { "the embedding" } else { "its own" });
     report.fact("prefix row", format!("{} numbers", ui::count(spec.prefix_row_width())));
     report.add_tensors(files.weights());

@@ -11,6 +11,11 @@ fn models_of_every_source_are_shown_and_checked() {
         (golden.join("gguf_tiny/llama.gguf").display().to_string(), true, &["llama"]),
         (golden.join("gguf_tiny/gpt2.gguf").display().to_string(), true, &["gpt2"]),
         // Without a tokenizer: that check fails, the others are shown.
+        (
+            golden.join("transliteration/model").display().to_string(),
+            true,
+            &["pegasus", "encoder of 6 layers"],
+        ),
         (golden.join("tiny_llama/model").display().to_string(), false, &["tokenizer", "FAILED"]),
         (golden.join("tiny_gpt2/model/model.safetensors").display().to_string(), true, &["weights"]),
     ] {

@@ -99,7 +99,11 @@ impl Bench<'_> {
     fn answer(&self, batch_size: usize, num_beams: usize, prompt_len: usize, n_new: usize) -> Result<Timed> {
         let vocab_size = self.model.spec().vocab_size;
         let requests: Vec<Request> = (0..batch_size)
-            .map(|i| Request { prompt: prompt(vocab_size, i, prompt_len), segment: Some(0) })
+            .map(|i| Request {
+                source: Vec::new(),
+                prompt: prompt(vocab_size, i, prompt_len),
+                segment: Some(0),
+            })
             .collect();
         let settings =
             GenerationSettings { num_beams, max_new_tokens: n_new, ..GenerationSettings::default() };

@@ -109,8 +109,12 @@ fn read(path: &Path) -> Result<Vec<Vec<TokenPair>>> {
         bail!("{}: has {} batches, but {wanted} are needed", path.display(), batches.len());
     }
     let batches = batches.into_iter().take(wanted).enumerate().map(|(i, batch)| {
-        let pairs =
-            batch.into_iter().map(|(prompt, completion)| TokenPair { prompt, completion, line: i + 1 });
+        let pairs = batch.into_iter().map(|(prompt, completion)| TokenPair {
+            source: Vec::new(),
+            prompt,
+            completion,
+            line: i + 1,
+        });
         let pairs: Vec<TokenPair> = pairs.collect();
         match pairs.iter().any(|pair| pair.completion.is_empty() || pair.n_token() < 2) || pairs.is_empty() {
             true => {

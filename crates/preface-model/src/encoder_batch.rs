@@ -1,0 +1,91 @@
+//! Packing what the encoder reads, and who sees it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun};
+
+use crate::batch::{Prefix, Sequence};
+use crate::{ModelSpec, PrefixPlace};
+
+/// Sources packed and uploaded, with the decoder's way to them.
+pub(crate) struct EncoderBatch<B: Backend> {
+    pub n_row: usize,
+    pub ids: B::Index,
+    pub positions: B::Index,
+    pub plan: B::Plan,
+    /// Which of the encoder's rows each row of the decoder sees.
+    pub cross_plan: B::Plan,
+}
+
+/// The same on the host, as it grows.
+#[derive(Default)]
+pub(crate) struct EncoderRows<'a> {
+    ids: Vec<u32>,
+    positions: Vec<u32>,
+    plan: AttentionPlan,
+    /// Rows of the sources that may be seen by several sequences.
+    known: HashMap<(&'a [u32], Option<usize>), Range<usize>>,
+}
+
+impl<'a> EncoderRows<'a> {
+    /// What the rows of a sequence see in cross-attention: prefix rows, and those of its source.
+    pub fn seen_by(&mut self, spec: &ModelSpec, sequence: &Sequence<'a>, prefix: &Prefix) -> Vec<KeyRun> {
+        let source = self.push(spec, sequence.source, prefix, sequence.prefix_dropout);
+        cross_runs(prefix, sequence.prefix_dropout, [source])
+    }
+
+    /// The rows of a source: those that it has already, unless its prefix has a dropout mask of its own.
+    pub fn push(
+        &mut self,
+        spec: &ModelSpec,
+        source: &'a [u32],
+        prefix: &Prefix,
+        dropout: Option<Dropout>,
+    ) -> Range<usize> {
+        let run = prefix.run(PrefixPlace::Encoder, dropout);
+        let shared = run.as_ref().is_none_or(|run| run.dropout.is_none());
+        let name = (source, run.as_ref().and(prefix.segment));
+        if shared && let Some(rows) = self.known.get(&name) {
+            return rows.clone();
+        }
+        let rows = self.ids.len()..self.ids.len() + source.len();
+        self.ids.extend_from_slice(source);
+        self.positions.extend((0..source.len()).map(|i| spec.position_row(i)));
+        let own =
+            KeyRun { store: 0, rows: rows.clone(), causal_from: None, bias_from: Some(0), dropout: None };
+        let keys = run.into_iter().chain([own]).collect();
+        self.plan.runs.push(QueryRun { rows: rows.clone(), first_position: 0, keys });
+        if shared {
+            self.known.insert(name, rows.clone());
+        }
+        rows
+    }
+
+    /// The batch, with the plan of the decoder's way to it.
+    pub fn upload<B: Backend>(self, backend: &B, cross_plan: &AttentionPlan) -> EncoderBatch<B> {
+        EncoderBatch {
+            n_row: self.ids.len(),
+            ids: backend.index(&self.ids),
+            positions: backend.index(&self.positions),
+            plan: backend.plan(&self.plan),
+            cross_plan: backend.plan(cross_plan),
+        }
+    }
+}
+
+/// What a query of cross-attention sees: prefix rows and pieces of the encoder's rows.
+pub(crate) fn cross_runs(
+    prefix: &Prefix,
+    dropout: Option<Dropout>,
+    source: impl IntoIterator<Item = Range<usize>>,
+) -> Vec<KeyRun> {
+    let own = source.into_iter().map(|rows| KeyRun {
+        store: 0,
+        rows,
+        causal_from: None,
+        bias_from: None,
+        dropout: None,
+    });
+    prefix.run(PrefixPlace::Cross, dropout).into_iter().chain(own).collect()
+}
