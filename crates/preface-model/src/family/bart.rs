@@ -73,7 +73,7 @@ pub(crate) fn spec(config: &Config<'_>, family: Family) -> Result<ModelSpec, Loa
 
 fn stack(config: &Config<'_>, d_model: usize, keys: [Key; 3]) -> Result<StackSpec, LoadError> {
     let [n_layer, n_head, d_ff] = [config.count(keys[0])?, config.count(keys[1])?, config.count(keys[2])?];
-    config.require(d_model % n_head == 0, keys[1], "a divisor of the embedding's width")?;
+    config.require(d_model.is_multiple_of(n_head), keys[1], "a divisor of the embedding's width")?;
     Ok(StackSpec { n_layer, n_head, n_kv_head: n_head, head_dim: d_model / n_head, d_ff })
 }
 
