@@ -1,6 +1,7 @@
 //! A trained encoder-decoder: Arabic letters to Latin ones, in the layout of Pegasus, as `transformers` does it.
 
-use preface_backend::Reference;
+use preface_backend::{Backend, Reference};
+use preface_cpu::{CpuBackend, CpuOptions, Precision};
 use preface_generate::{GenerationSettings, Generator, Request};
 use preface_model::tokenizer::Special;
 use preface_model::{Attachments, ModelFiles};
@@ -8,11 +9,21 @@ use testkit::Golden;
 
 #[test]
 fn letters_become_what_transformers_makes_of_them() {
+    letters_become_latin(|| Reference);
+}
+
+#[test]
+fn they_do_so_on_the_cpu_backend_too() {
+    let options = CpuOptions { precision: Precision::F32, threads: 2, ..CpuOptions::default() };
+    letters_become_latin(|| CpuBackend::new(options).unwrap());
+}
+
+fn letters_become_latin<B: Backend>(backend: impl Fn() -> B) {
     let golden = Golden::open("transliteration").unwrap();
     let files = ModelFiles::open(golden.folder().join("model").to_str().unwrap()).unwrap();
     let (tokenizer, special) = files.tokenizer().unwrap();
-    let model = files.load(Reference).unwrap();
-    let none = Attachments::none();
+    let model = files.load(backend()).unwrap();
+    let none = Attachments::<B>::none();
     let words = golden.value("/words").unwrap().as_array().unwrap().clone();
     let sources: Vec<Vec<u32>> = words
         .iter()
