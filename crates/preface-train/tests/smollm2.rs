@@ -26,6 +26,7 @@ fn gradient(model: &Model<CpuBackend>, prefix: &[f32]) -> Vec<f32> {
         .iter()
         .zip(&tokens)
         .map(|((prompt, _), tokens)| Sequence {
+            source: &[],
             tokens,
             first_target: prompt.len(),
             segment: Some(0),
@@ -39,7 +40,7 @@ fn gradient(model: &Model<CpuBackend>, prefix: &[f32]) -> Vec<f32> {
     let mut grads = attachments.zero_grad(backend);
     let loss = model.loss_and_gradient(&batch, &attachments, &mut grads);
     assert!(loss.iter().all(|loss| loss.is_finite()));
-    backend.read(&grads.segments[0])
+    backend.read(&grads.segments[0].decoder)
 }
 
 fn cosine(pairs: impl Iterator<Item = (f32, f32)>) -> f64 {
