@@ -10,7 +10,7 @@ pub(crate) use config::{Config, Key};
 
 use crate::load::LoadError;
 use crate::weights::TensorSource;
-use crate::{Family, ModelSpec};
+use crate::{Family, ModelDropout, ModelSpec};
 
 /// What a model type is called in a config.json (`model_type`) and in a GGUF (`general.architecture`).
 const KNOWN: [(&str, Family); 2] = [("llama", Family::Llama), ("gpt2", Family::Gpt2)];
@@ -70,6 +70,19 @@ pub(crate) fn names(family: Family, naming: Naming) -> Names {
     match family {
         Family::Llama => llama::names(naming),
         Family::Gpt2 => gpt2::names(naming),
+    }
+}
+
+/// The dropout that a family's config names, with the defaults of `transformers`.
+pub(crate) fn dropout(family: Family, config: &serde_json::Value) -> ModelDropout {
+    let probability = |key: &str, default: f64| config[key].as_f64().unwrap_or(default) as f32;
+    match family {
+        Family::Gpt2 => ModelDropout {
+            embedding: probability("embd_pdrop", 0.1),
+            residual: probability("resid_pdrop", 0.1),
+        },
+        // Its attention alone has a probability, which published models leave at 0.
+        Family::Llama => ModelDropout::default(),
     }
 }
 

@@ -201,6 +201,11 @@ impl Lora {
         self.modules.len()
     }
 
+    /// Name, shape and values of each matrix.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        self.parameters.tensors()
+    }
+
     pub(crate) fn fan_in_fan_out(&self) -> bool {
         self.fan_in_fan_out
     }
