@@ -188,7 +188,7 @@ impl<B: Backend> Method<B> for Adapter {
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        Gradient::Moved(model.backend().into_host(grads.flat))
+        Gradient::Moved(model.backend().to_host(grads.flat))
     }
 
     fn trained(&self) -> Trained {

@@ -301,7 +301,7 @@ impl<B: Backend> Method<B> for Lora {
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        let flat = model.backend().into_host(grads.flat);
+        let flat = model.backend().to_host(grads.flat);
         let (r, scale) = (self.settings.r, self.scale());
         let (places, _) = self.places();
         let mut gradient = vec![0.0; self.parameters.values().len()];
