@@ -154,7 +154,7 @@ impl Backend for Counting {
         targets.len()
     }
 
-    fn into_host(&self, rows: CountedRows) -> Vec<f32> {
+    fn to_host(&self, rows: CountedRows) -> Vec<f32> {
         self.read(&rows)
     }
 

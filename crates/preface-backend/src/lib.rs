@@ -214,7 +214,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     // ---- what is trained ------------------------------------------------------------------------------------
 
     /// The content of [`Storage::Exact`] rows, row-major, moved rather than copied where rows lie in host memory.
-    fn into_host(&self, rows: Self::Rows) -> Self::Host;
+    fn to_host(&self, rows: Self::Rows) -> Self::Host;
     /// The numbers of a weight as stored, row-major.
     fn read_weight(&self, weight: &Self::Weight) -> Vec<f32>;
     /// The numbers of a parameter vector.

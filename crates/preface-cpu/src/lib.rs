@@ -375,8 +375,8 @@ impl Backend for CpuBackend {
         head::loss(self, head, x, &targets.0, loss, d_x);
     }
 
-    fn into_host(&self, rows: CpuRows) -> CpuHost {
-        assert_eq!(rows.element, Element::F32, "into_host: exact rows");
+    fn to_host(&self, rows: CpuRows) -> CpuHost {
+        assert_eq!(rows.element, Element::F32, "to_host: exact rows");
         CpuHost(rows)
     }
 

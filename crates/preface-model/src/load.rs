@@ -19,7 +19,8 @@ use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::weight_format::Keep;
 use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
 use crate::{
-    Family, Model, ModelSpec, Part, Positions, PrefixPlace, Site, Stack, StackSpec, WeightFormat, builtin,
+    Family, Model, ModelDropout, ModelSpec, Part, Positions, PrefixPlace, Site, Stack, StackSpec,
+    WeightFormat, builtin,
 };
 
 /// What can be wrong with a model's files.
@@ -110,6 +111,9 @@ pub enum LoadError {
     },
 }
 
+/// The bytes of config.json, and the other files by name.
+pub type FolderFiles = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
 /// A model's files, opened and checked but not yet loaded.
 pub struct ModelFiles {
     path: PathBuf,
@@ -179,6 +183,53 @@ impl ModelFiles {
     /// The tensors as stored.
     pub fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// The text of config.json, and the other files of a model folder that a changed copy of the model needs (the
+    /// tokenizer's, generation_config.json), by name. None of a GGUF, which has neither.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn folder_files(&self) -> Result<Option<FolderFiles>, LoadError> {
+        const OTHERS: [&str; 10] = [
+            "generation_config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "added_tokens.json",
+            "vocab.json",
+            "merges.txt",
+            "vocab.txt",
+            "tokenizer.model",
+            "chat_template.jinja",
+        ];
+        if let Some(name) = self.path.to_string_lossy().strip_prefix(builtin::SCHEME) {
+            let files = builtin::find(name).ok_or_else(|| LoadError::UnknownBuiltin { name: name.into() })?;
+            let tokenizer = ("tokenizer.json".to_owned(), files.tokenizer.as_bytes().to_vec());
+            return Ok(Some((files.config.as_bytes().to_vec(), vec![tokenizer])));
+        }
+        if matches!(self.weights, Weights::Gguf(_)) {
+            return Ok(None);
+        }
+        let mut others = Vec::new();
+        for name in OTHERS {
+            let path = self.path.join(name);
+            if path.is_file() {
+                others.push((name.to_owned(), fs_err::read(path)?));
+            }
+        }
+        Ok(Some((fs_err::read(self.path.join("config.json"))?, others)))
+    }
+
+    /// Probabilities of the dropout that the model was trained with, as its config says; none of a GGUF, which does not.
+    ///
+    /// # Errors
+    /// A config that cannot be read.
+    pub fn dropout(&self) -> Result<ModelDropout, LoadError> {
+        let Some((config, _)) = self.folder_files()? else { return Ok(ModelDropout::default()) };
+        let path = self.path.clone();
+        let json = serde_json::from_slice(&config).map_err(|source| LoadError::Json { path, source })?;
+        Ok(family::dropout(self.spec.family, &json))
     }
 
     /// The tokenizer that lies with the model, and the ids that begin and end its texts.

@@ -443,3 +443,55 @@ fn frozen_rows_never_move_and_the_others_do() {
         assert!(rows.values[width..].iter().zip(&start[width..]).all(|(got, start)| got != start));
     }
 }
+
+/// The methods beside prefix tuning, at their starts.
+fn other_methods(model: &Model<Reference>) -> Vec<(&'static str, Box<dyn Method<Reference>>)> {
+    use preface_model::ModelDropout;
+    use preface_tune::{Adapter, FineTune, Lora, LoraSettings, PromptTuning, Tuned};
+    let spec = model.spec();
+    let dropout = ModelDropout { embedding: 0.1, residual: 0.2 };
+    let settings = LoraSettings {
+        r: 2,
+        lora_alpha: 4.0,
+        lora_dropout: 0.3,
+        target_modules: Lora::default_targets(spec),
+    };
+    vec![
+        ("lora", Box::new(Lora::new(spec, settings, 3).unwrap())),
+        ("adapter", Box::new(Adapter::new(spec, 2, dropout, 3))),
+        ("prompt-tuning", Box::new(PromptTuning::new(spec, 3, Some(6), Init::Random, 3))),
+        ("top-layers", Box::new(FineTune::new(model, Tuned::Top(1), dropout).unwrap())),
+        ("fine-tune", Box::new(FineTune::new(model, Tuned::All, dropout).unwrap())),
+    ]
+}
+
+#[test]
+fn every_method_learns_under_dropout_and_resumes_to_the_bit() {
+    for name in ["tiny_llama", "tiny_gpt2"] {
+        let kinds = other_methods(&model(name)).len();
+        for kind in 0..kinds {
+            let run = |folder: &Path, stop_after: Option<usize>, resume: bool| {
+                let mut model = model(name);
+                let (kind, method) = other_methods(&model).swap_remove(kind);
+                let pairs = random_pairs(11, 70);
+                let settings = TrainSettings { max_steps: 8, learning_rate: 5e-3, ..settings() };
+                let mut trainer =
+                    Trainer::new(&mut model, method, settings, pairs, Vec::new(), folder.into()).unwrap();
+                assert_eq!(trainer.resume().unwrap().is_some(), resume, "{kind}");
+                let mut notes = Notes { stop_after, ..Notes::default() };
+                trainer.run(&mut notes).unwrap();
+                (kind, notes.numbers(), trainer.into_method().parameters().values().to_vec())
+            };
+            let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+            let (word, numbers, unbroken) = run(whole.path(), None, false);
+            run(parts.path(), Some(4), false);
+            let (_, _, resumed) = run(parts.path(), None, true);
+            assert_eq!(resumed, unbroken, "{name} {word}");
+            let mut methods = other_methods(&model(name));
+            let start = methods.swap_remove(kind).1.parameters().values().to_vec();
+            let n_moved = unbroken.iter().zip(&start).filter(|(a, b)| a != b).count();
+            assert!(n_moved > unbroken.len() / 2, "{name} {word}: {n_moved} of {} moved", unbroken.len());
+            assert!(!numbers.is_empty());
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What stands in front of the model: nothing, or a trained prefix with the text form that it was trained on.
+//! What stands in front of the model: nothing, or what a method trained, with the text form that it was trained on.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use preface_cpu::CpuBackend;
 use preface_data::Linearisation;
 use preface_model::tokenizer::TextFormat;
 use preface_model::{Attachments, Model};
-use preface_tune::artefact::{Artefact, OtherWeights};
+use preface_tune::artefact::{Opened, OtherWeights};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Source;
@@ -23,60 +23,55 @@ pub struct TextForm {
     pub linearisation: Option<Linearisation>,
 }
 
-/// A trained prefix, or none.
+/// What a method trained, or nothing.
 pub struct Adapter {
-    artefact: Option<Artefact>,
-    /// The text form that it was trained on; nothing without a prefix, without `preface.json`, and with `--raw`.
+    opened: Option<Opened>,
+    name: String,
+    /// The text form that it was trained on; nothing without an adapter, without `preface.json`, and with `--raw`.
     pub text: Option<TextForm>,
 }
 
 impl Adapter {
-    /// The bare model.
-    pub fn none() -> Self {
-        Self { artefact: None, text: None }
-    }
-
     /// Reads the folder and checks that it belongs to the model.
     ///
     /// # Errors
     /// A folder that is no artefact, or one of another model.
     pub fn open(folder: Option<&Path>, source: &Source, raw: bool, insists: bool) -> Result<Self> {
-        let Some(folder) = folder else { return Ok(Self::none()) };
-        let artefact = Artefact::open(folder)?;
+        let name = source.name.clone();
+        let Some(folder) = folder else { return Ok(Self { opened: None, name, text: None }) };
+        let opened = Opened::open(folder)?;
         let allowed = if insists { OtherWeights::Allowed } else { OtherWeights::Refused };
-        if let Some(warning) = artefact.check_base(&source.name, &source.fingerprint()?, allowed)? {
+        if let Some(warning) = opened.check_base(&name, &source.fingerprint()?, allowed)? {
             ui::note(&format!("warning: {warning}"));
         }
-        let text = match &artefact.description {
+        let text = match opened.description() {
             Some(description) if !raw => {
                 let form = TextForm::deserialize(&description.text);
                 Some(form.with_context(|| format!("{}: `text` of preface.json", folder.display()))?)
             }
             _ => None,
         };
-        Ok(Self { artefact: Some(artefact), text })
+        Ok(Self { opened: Some(opened), name, text })
     }
 
-    /// The artefact, if there is one.
-    pub fn artefact(&self) -> Option<&Artefact> {
-        self.artefact.as_ref()
+    /// Hash of all its numbers, if there is one.
+    pub fn content_hash(&self) -> Option<String> {
+        self.opened.as_ref().map(Opened::content_hash)
     }
 
     /// Rows in front of every text.
     pub fn prefix_len(&self) -> usize {
-        self.artefact.as_ref().map_or(0, |artefact| artefact.rows.prefix_len)
+        self.opened.as_ref().map_or(0, Opened::prefix_len)
     }
 
-    /// The prefix that prompts stand behind, by its number among the attachments.
-    pub fn segment(&self) -> Option<usize> {
-        self.artefact.as_ref().map(|_| 0)
-    }
-
-    /// What is attached to the model.
-    pub fn attach(&self, model: &Model<CpuBackend>) -> Attachments<CpuBackend> {
-        match &self.artefact {
-            None => Attachments::none(),
-            Some(artefact) => Attachments::prefix(model.backend(), &artefact.rows.values, model.spec()),
-        }
+    /// What is attached to the model, and the prefix that prompts stand behind by its number among the attachments. Weights
+    /// that were trained are put into the model.
+    ///
+    /// # Errors
+    /// Tensors that do not fit the model.
+    pub fn attach(&self, model: &mut Model<CpuBackend>) -> Result<(Attachments<CpuBackend>, Option<usize>)> {
+        let Some(opened) = &self.opened else { return Ok((Attachments::none(), None)) };
+        let mut method = opened.method(&self.name, model)?;
+        Ok((method.attach(model), method.segment()))
     }
 }

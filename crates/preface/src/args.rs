@@ -186,7 +186,7 @@ pub struct InspectArgs {
 /// `bench`
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Training steps of a prefix of 10 rows through an MLP of width 512: two batches to warm up, ten timed
+    /// Training steps: two batches to warm up, ten timed
     Train(BenchTrainArgs),
     /// Decoding, prefill, and both together
     Generate(BenchGenerateArgs),
@@ -215,6 +215,9 @@ pub struct BenchTrainArgs {
     /// JSON: batches of [prompt ids, completion ids]
     #[arg(long, value_name = "FILE")]
     pub workload: PathBuf,
+    /// What is trained: a prefix of 10 rows through an MLP of width 512, or all weights
+    #[arg(long, value_enum, default_value_t)]
+    pub method: BenchMethod,
     /// Keep less of the forward and compute it again: less memory, slower
     #[arg(long)]
     pub recompute: bool,
@@ -223,6 +226,16 @@ pub struct BenchTrainArgs {
     pub json: bool,
     #[command(flatten)]
     pub settings: Settings<ComputeTables>,
+}
+
+/// What `bench train` trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BenchMethod {
+    /// The prefix of the runs of PEFT that it is compared with.
+    #[default]
+    Prefix,
+    /// All weights, without dropout.
+    FineTune,
 }
 
 /// `bench generate`

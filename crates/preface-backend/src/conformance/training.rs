@@ -63,7 +63,7 @@ impl Case for WeightGradCase {
         vec![
             Output::new("weight_grad", backend.read(&weights), Within::Exact),
             Output::new("bias_grad", backend.read(&biases), Within::Exact),
-            Output::new("into_host", backend.into_host(weights).to_vec(), Within::Exact),
+            Output::new("to_host", backend.to_host(weights).to_vec(), Within::Exact),
         ]
     }
 }

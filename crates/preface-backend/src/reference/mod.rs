@@ -221,7 +221,7 @@ impl Backend for Reference {
         head::loss(head, x, targets, loss, d_x);
     }
 
-    fn into_host(&self, rows: ReferenceRows) -> Vec<f32> {
+    fn to_host(&self, rows: ReferenceRows) -> Vec<f32> {
         rows.data
     }
 

@@ -12,7 +12,7 @@ pub(crate) use config::{Config, Key};
 
 use crate::load::LoadError;
 use crate::weights::TensorSource;
-use crate::{Family, ModelSpec};
+use crate::{Family, ModelDropout, ModelSpec};
 
 /// What a model type is called in a config.json (`model_type`) and in a GGUF (`general.architecture`).
 const KNOWN: [(&str, Family); 7] = [
@@ -120,6 +120,27 @@ pub(crate) fn names(spec: &ModelSpec, naming: Naming) -> Names {
         Family::Gpt2 => gpt2::names(naming),
         Family::Bart | Family::MBart | Family::Pegasus | Family::Marian => bart::names(spec),
         Family::T5 => t5::names(spec),
+    }
+}
+
+/// The dropout that a family's config names, with the defaults of `transformers`.
+pub(crate) fn dropout(family: Family, config: &serde_json::Value) -> ModelDropout {
+    let probability = |key: &str, default: f64| config[key].as_f64().unwrap_or(default) as f32;
+    match family {
+        Family::Gpt2 => ModelDropout {
+            embedding: probability("embd_pdrop", 0.1),
+            residual: probability("resid_pdrop", 0.1),
+        },
+        // Its attention alone has a probability, which published models leave at 0.
+        Family::Llama => ModelDropout::default(),
+        Family::Bart | Family::MBart | Family::Pegasus | Family::Marian => {
+            let dropout = probability("dropout", 0.1);
+            ModelDropout { embedding: dropout, residual: dropout }
+        }
+        Family::T5 => {
+            let dropout = probability("dropout_rate", 0.1);
+            ModelDropout { embedding: dropout, residual: dropout }
+        }
     }
 }
 

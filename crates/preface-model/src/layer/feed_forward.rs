@@ -69,7 +69,7 @@ impl<B: Backend> FeedForward<B> {
         let width = self.activation.input_width(self.d_ff);
         let mut d_input = backend.rows(n_row, width, Storage::Compact);
         let epilogue = Epilogue::ActivateGrad { activation: self.activation, kept: &kept.activation_input };
-        let dropped = context.from_residual(&self.down, d_x);
+        let dropped = context.branch_gradient(&self.down, d_x);
         let d_branch = dropped.as_ref().unwrap_or(d_x);
         self.down.backward(context, kept.activated.as_ref(), d_branch, epilogue, &mut d_input, grads);
         self.norm.before_backward(context, &self.up, norm_site, &kept.input, &d_input, d_x, grads, below);

@@ -41,7 +41,7 @@ impl<B: Backend> Context<'_, B> {
     }
 
     /// The gradient of the product from that of the sum: another matrix only where there is dropout.
-    pub fn from_residual(&self, linear: &Linear<B>, d_out: &B::Rows) -> Option<B::Rows> {
+    pub fn branch_gradient(&self, linear: &Linear<B>, d_out: &B::Rows) -> Option<B::Rows> {
         let masks = self.residual_masks()?;
         let (n_row, d_model) = self.backend.shape(d_out);
         let mut d_branch = self.backend.rows(n_row, d_model, Storage::Exact);

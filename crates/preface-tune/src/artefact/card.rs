@@ -8,49 +8,90 @@ use super::{CONFIG, Description, MANIFEST, TENSORS};
 use crate::PrefixRows;
 use preface_model::BUILTIN_SCHEME;
 
+/// What the card is about.
+pub(super) struct Subject {
+    /// Such as `A prefix`.
+    pub title: &'static str,
+    /// A sentence or two.
+    pub introduction: String,
+    /// For the hub.
+    pub tag: &'static str,
+    /// Who else loads the folder.
+    pub also: Also,
+}
+
+/// Who loads a folder beside preface.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Also {
+    /// PEFT, as an adapter.
+    Peft,
+    /// `transformers`, as a model.
+    Transformers,
+    /// Nobody.
+    Nobody,
+}
+
+impl Subject {
+    pub fn prefix(rows: &PrefixRows) -> Self {
+        Self {
+            title: "A prefix",
+            introduction: format!(
+                "{prefix_len} rows of keys and values for each of {n_layer} layers ({n_number} numbers) that steer the \
+                 frozen model to a task. Trained with [Prefix-Tuning](https://aclanthology.org/2021.acl-long.353/)",
+                prefix_len = rows.prefix_len,
+                n_layer = rows.n_layer,
+                n_number = rows.values.len(),
+            ),
+            tag: "prefix-tuning",
+            also: Also::Peft,
+        }
+    }
+}
+
 /// The bytes of the file.
-pub(super) fn write(rows: &PrefixRows, description: &Description) -> Vec<u8> {
+pub(super) fn write(subject: &Subject, description: &Description) -> Vec<u8> {
     let mut card = String::new();
-    header(&mut card, description);
-    introduction(&mut card, rows, description);
-    usage(&mut card, description);
+    header(&mut card, subject, description);
+    introduction(&mut card, subject, description);
+    usage(&mut card, subject, description);
     scores(&mut card, description);
     settings(&mut card, description);
     card.into_bytes()
 }
 
 /// What the hub reads. A built-in model is not on the hub, so it is not named there.
-fn header(card: &mut String, description: &Description) {
-    card.push_str("---\nlibrary_name: peft\npipeline_tag: text-generation\n");
+fn header(card: &mut String, subject: &Subject, description: &Description) {
+    let library = match subject.also {
+        Also::Peft => "library_name: peft\n",
+        Also::Transformers => "library_name: transformers\n",
+        Also::Nobody => "",
+    };
+    write_to(card, format_args!("---\n{library}pipeline_tag: text-generation\n"));
     if let Some(name) = hub_id(description) {
         write_to(card, format_args!("base_model: {name}\n"));
     }
-    card.push_str("tags:\n- preface\n- prefix-tuning\n");
+    write_to(card, format_args!("tags:\n- preface\n- {}\n", subject.tag));
     if let Some(name) = hub_id(description) {
-        write_to(card, format_args!("- base_model:adapter:{name}\n"));
+        let relation = if subject.also == Also::Transformers { "finetune" } else { "adapter" };
+        write_to(card, format_args!("- base_model:{relation}:{name}\n"));
     }
     card.push_str("---\n\n");
 }
 
-fn introduction(card: &mut String, rows: &PrefixRows, description: &Description) {
+fn introduction(card: &mut String, subject: &Subject, description: &Description) {
     let base = description.base_model.as_deref().unwrap_or("a model without a public name");
-    let n_number = rows.values.len();
+    let Subject { title, introduction, .. } = subject;
     write_to(
         card,
         format_args!(
-            "# A prefix for {base}\n\n\
-             {prefix_len} rows of keys and values for each of {n_layer} layers ({n_number} numbers) that steer the frozen \
-             model to a task. Trained with [Prefix-Tuning](https://aclanthology.org/2021.acl-long.353/) by preface {version}.\n\n\
-             Base model: {shapes}.\n\n",
-            prefix_len = rows.prefix_len,
-            n_layer = rows.n_layer,
+            "# {title} for {base}\n\n{introduction} by preface {version}.\n\nBase model: {shapes}.\n\n",
             version = env!("CARGO_PKG_VERSION"),
             shapes = description.fingerprint.shapes,
         ),
     );
 }
 
-fn usage(card: &mut String, description: &Description) {
+fn usage(card: &mut String, subject: &Subject, description: &Description) {
     let base = description.base_model.as_deref().unwrap_or("BASE_MODEL");
     let hub = hub_id(description).unwrap_or("BASE_MODEL");
     write_to(
@@ -59,17 +100,35 @@ fn usage(card: &mut String, description: &Description) {
             "## Use\n\n\
              With preface, which checks that the model is the one it was trained on and puts prompts in the form of the \
              training data:\n\n\
-             ```sh\npreface generate --model {base} --adapter . --prompt \"...\"\n```\n\n\
-             With PEFT, which reads `{CONFIG}` and `{TENSORS}` and takes prompts as they are (`{MANIFEST}` says under \
-             `text` what form they had):\n\n\
-             ```python\n\
-             from peft import PeftModel\n\
-             from transformers import AutoModelForCausalLM\n\n\
-             base = AutoModelForCausalLM.from_pretrained(\"{hub}\")\n\
-             model = PeftModel.from_pretrained(base, \".\")\n\
-             ```\n\n"
+             ```sh\npreface generate --model {base} --adapter . --prompt \"...\"\n```\n\n"
         ),
     );
+    match subject.also {
+        Also::Peft => write_to(
+            card,
+            format_args!(
+                "With PEFT, which reads `{CONFIG}` and `{TENSORS}` and takes prompts as they are (`{MANIFEST}` says under \
+                 `text` what form they had):\n\n\
+                 ```python\n\
+                 from peft import PeftModel\n\
+                 from transformers import AutoModelForCausalLM\n\n\
+                 base = AutoModelForCausalLM.from_pretrained(\"{hub}\")\n\
+                 model = PeftModel.from_pretrained(base, \".\")\n\
+                 ```\n\n"
+            ),
+        ),
+        Also::Transformers => write_to(
+            card,
+            format_args!(
+                "With transformers, which takes prompts as they are (`{MANIFEST}` says under `text` what form they had):\n\n\
+                 ```python\n\
+                 from transformers import AutoModelForCausalLM\n\n\
+                 model = AutoModelForCausalLM.from_pretrained(\".\")\n\
+                 ```\n\n"
+            ),
+        ),
+        Also::Nobody => {}
+    }
 }
 
 fn scores(card: &mut String, description: &Description) {

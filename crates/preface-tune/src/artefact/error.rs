@@ -8,9 +8,19 @@ use thiserror::Error;
 
 use super::{FORMAT_VERSION, TENSOR};
 
+/// The kinds of adapter_config.json that can be loaded.
+const LOADABLE: &str =
+    "PREFIX_TUNING, PROMPT_TUNING and LORA, of PEFT or ours, and PREFACE_ADAPTER and PREFACE_WEIGHTS";
+
 /// Why an artefact could not be read, does not belong to a model, or could not be written.
 #[derive(Debug, Error)]
 pub enum ArtefactError {
+    /// Rows in the places of an encoder-decoder, for which there is no file form yet.
+    #[error("{}: the prefix of an encoder-decoder cannot be saved yet", path.display())]
+    NoFormat {
+        /// Where it was to go.
+        path: PathBuf,
+    },
     /// The system refused; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -55,12 +65,74 @@ pub enum ArtefactError {
         want: &'static str,
     },
     /// An adapter of another method.
-    #[error("{path}: an adapter of type {got}; what can be loaded is a prefix (peft_type PREFIX_TUNING)")]
+    #[error("{path}: an adapter of type {got}; what can be loaded: {LOADABLE}")]
     OtherMethod {
         /// adapter_config.json or preface.json.
         path: PathBuf,
         /// Its type.
         got: String,
+    },
+    /// A value that changes what a method computes in a way that is not supported.
+    #[error("{path}: `{key}` = {got} is not supported")]
+    Unsupported {
+        /// adapter_config.json.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value.
+        got: String,
+    },
+    /// A tensor that the method needs on this model is not there.
+    #[error("{path}: has no tensor `{name}`, which {model} needs: trained on another model, or not whole")]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// By whom it is needed.
+        model: String,
+    },
+    /// A tensor of another shape than the model needs.
+    #[error("{path}: tensor `{name}` is {got:?}, but {model} needs {want:?}")]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that it has.
+        got: Vec<usize>,
+        /// The shape that is needed.
+        want: Vec<usize>,
+        /// By whom.
+        model: String,
+    },
+    /// Tensors that this model has no place for.
+    #[error("{path}: holds tensors that {model} has no place for: {tensors}")]
+    NoPlace {
+        /// The file.
+        path: PathBuf,
+        /// Their names.
+        tensors: String,
+        /// The model.
+        model: String,
+    },
+    /// A value that is not finite.
+    #[error("{path}: tensor `{name}` holds {value}")]
+    TensorNotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What stands there.
+        value: f32,
+    },
+    /// Settings in the folder that do not fit the model.
+    #[error("{path}: {reason}")]
+    Settings {
+        /// adapter_config.json.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
     },
     /// A newer layout than this version knows.
     #[error("{path}: format version {got}; this version of preface reads up to {FORMAT_VERSION}: update it")]

@@ -8,10 +8,9 @@ use serde_json::Value;
 
 use super::json::{read_json, to_bytes};
 use super::{ArtefactError, FORMAT_VERSION};
-use crate::PrefixRows;
 
-/// The only method whose results lie in this format so far.
-const METHOD: &str = "prefix";
+/// The method whose rows lie in a folder of PEFT's prefix tuning.
+pub(super) const PREFIX: &str = "prefix";
 
 /// What is known of a prefix beside its rows: where it belongs, how text goes in front of the model, how it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,25 +58,36 @@ struct Manifest {
     format_version: u64,
     preface_version: String,
     method: String,
-    /// Hash of the rows that all this is about.
+    /// Hash of what all this is about (the name is from when there were prefixes only).
     prefix_sha256: String,
     #[serde(flatten)]
     description: Description,
 }
 
 /// The bytes of the file.
-pub(super) fn write(rows: &PrefixRows, description: &Description) -> Vec<u8> {
+pub(super) fn write(method: &str, content_hash: String, description: &Description) -> Vec<u8> {
     to_bytes(&Manifest {
         format_version: FORMAT_VERSION,
         preface_version: env!("CARGO_PKG_VERSION").into(),
-        method: METHOD.into(),
-        prefix_sha256: rows.content_hash(),
+        method: method.into(),
+        prefix_sha256: content_hash,
         description: description.clone(),
     })
 }
 
-/// Reads the file that lies beside `rows`.
-pub(super) fn read(path: &Path, rows: &PrefixRows) -> Result<Description, ArtefactError> {
+/// The method that the file names.
+pub(super) fn method(path: &Path) -> Result<String, ArtefactError> {
+    #[derive(Deserialize)]
+    struct Head {
+        method: String,
+    }
+    let value: Value = read_json(path)?;
+    let head = Head::deserialize(&value);
+    Ok(head.map_err(|source| ArtefactError::Json { path: path.into(), source })?.method)
+}
+
+/// Reads the file that lies beside what has this hash.
+pub(super) fn read(path: &Path, method: &str, content_hash: String) -> Result<Description, ArtefactError> {
     // First what a newer version must still have, then the rest, which it may have changed.
     #[derive(Deserialize)]
     struct Head {
@@ -90,10 +100,10 @@ pub(super) fn read(path: &Path, rows: &PrefixRows) -> Result<Description, Artefa
         return Err(ArtefactError::NewerFormat { path: path.into(), got });
     }
     let manifest = Manifest::deserialize(value).map_err(json)?;
-    if manifest.method != METHOD {
+    if manifest.method != method {
         return Err(ArtefactError::OtherMethod { path: path.into(), got: manifest.method });
     }
-    let got = rows.content_hash();
+    let got = content_hash;
     if manifest.prefix_sha256 != got {
         return Err(ArtefactError::OtherRows { path: path.into(), want: manifest.prefix_sha256, got });
     }

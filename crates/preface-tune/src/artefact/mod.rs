@@ -38,6 +38,7 @@ mod manifest;
 mod replace;
 mod rows;
 mod tensors;
+mod trained;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub use base_model::public_name;
 pub use error::ArtefactError;
 pub use manifest::{Description, Score, TrainedWith};
 pub use replace::replace_files;
+pub use trained::{MODEL, MODEL_CONFIG, ModelFolder, Opened, TensorArtefact, write_trained};
 
 /// Layout of preface.json that this version writes; it reads this one and older ones.
 pub const FORMAT_VERSION: u64 = 1;
@@ -152,7 +154,10 @@ impl Artefact {
         let config = AdapterConfig::read(&config_path)?;
         let rows = tensors::read(&existing(folder, TENSORS)?, &config)?;
         let manifest = folder.join(MANIFEST);
-        let description = manifest.exists().then(|| manifest::read(&manifest, &rows)).transpose()?;
+        let description = manifest
+            .exists()
+            .then(|| manifest::read(&manifest, manifest::PREFIX, rows.content_hash()))
+            .transpose()?;
         Ok(Self { path: folder.into(), rows, description, base_model: config.base_model })
     }
 
@@ -176,40 +181,11 @@ impl Artefact {
         given: &Fingerprint,
         allowed: OtherWeights,
     ) -> Result<Option<Warning>, ArtefactError> {
-        let warning = match &self.description {
-            None => Some(Warning::Unchecked { path: self.path.clone() }),
-            Some(Description { fingerprint, .. }) => self.compare(fingerprint, model, given, allowed)?,
-        };
+        let warning = check_base(&self.path, self.description.as_ref(), model, given, allowed)?;
         // The fingerprint beside the rows may have been edited: the rows themselves have the last word.
         let Shapes { n_layer, n_kv_head, head_dim, .. } = given.shapes;
         self.check_sizes(model, n_layer, n_kv_head, head_dim)?;
         Ok(warning)
-    }
-
-    fn compare(
-        &self,
-        trained: &Fingerprint,
-        model: &str,
-        given: &Fingerprint,
-        allowed: OtherWeights,
-    ) -> Result<Option<Warning>, ArtefactError> {
-        let (path, model) = (self.path.clone(), model.to_owned());
-        let difference = trained.compare(given);
-        let (trained, given) = (Box::new(trained.clone()), Box::new(given.clone()));
-        match (difference, allowed) {
-            (Match::Same, _) => Ok(None),
-            (Match::OtherPrecision { cosine }, _) => {
-                Ok(Some(Warning::OtherPrecision { cosine, trained, given }))
-            }
-            (Match::OtherWeights { cosine }, OtherWeights::Allowed) => {
-                Ok(Some(Warning::OtherWeights { cosine, trained, given }))
-            }
-            (Match::OtherWeights { cosine }, OtherWeights::Refused) => {
-                Err(ArtefactError::OtherWeights { path, model, cosine, trained, given })
-            }
-            (Match::OtherTokenizer, _) => Err(ArtefactError::OtherTokenizer { path, model, trained, given }),
-            (Match::OtherShapes, _) => Err(ArtefactError::OtherModel { path, model, trained, given }),
-        }
     }
 
     fn check_sizes(
@@ -225,6 +201,34 @@ impl Artefact {
         }
         let (path, model) = (self.path.join(TENSORS), model.to_owned());
         Err(ArtefactError::PrefixShape { path, got: got.into(), want: want.into(), model })
+    }
+}
+
+/// Whether what lies in `path` was trained on the model with this fingerprint.
+fn check_base(
+    path: &Path,
+    description: Option<&Description>,
+    model: &str,
+    given: &Fingerprint,
+    allowed: OtherWeights,
+) -> Result<Option<Warning>, ArtefactError> {
+    let Some(Description { fingerprint: trained, .. }) = description else {
+        return Ok(Some(Warning::Unchecked { path: path.into() }));
+    };
+    let (path, model) = (path.to_owned(), model.to_owned());
+    let difference = trained.compare(given);
+    let (trained, given) = (Box::new(trained.clone()), Box::new(given.clone()));
+    match (difference, allowed) {
+        (Match::Same, _) => Ok(None),
+        (Match::OtherPrecision { cosine }, _) => Ok(Some(Warning::OtherPrecision { cosine, trained, given })),
+        (Match::OtherWeights { cosine }, OtherWeights::Allowed) => {
+            Ok(Some(Warning::OtherWeights { cosine, trained, given }))
+        }
+        (Match::OtherWeights { cosine }, OtherWeights::Refused) => {
+            Err(ArtefactError::OtherWeights { path, model, cosine, trained, given })
+        }
+        (Match::OtherTokenizer, _) => Err(ArtefactError::OtherTokenizer { path, model, trained, given }),
+        (Match::OtherShapes, _) => Err(ArtefactError::OtherModel { path, model, trained, given }),
     }
 }
 
@@ -249,8 +253,8 @@ pub fn write(folder: &Path, rows: &PrefixRows, description: &Description) -> Res
         &[
             (TENSORS, tensors::write(rows)),
             (CONFIG, adapter_config::write(rows, base_model)),
-            (MANIFEST, manifest::write(rows, &description)),
-            (CARD, card::write(rows, &description)),
+            (MANIFEST, manifest::write(manifest::PREFIX, rows.content_hash(), &description)),
+            (CARD, card::write(&card::Subject::prefix(rows), &description)),
         ],
     )
 }

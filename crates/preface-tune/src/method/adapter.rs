@@ -120,9 +120,9 @@ impl Adapter {
         self.width
     }
 
-    /// Blocks, and columns of the residual stream.
-    pub(crate) fn sizes(&self) -> [usize; 2] {
-        [self.n_layer, self.d_model]
+    /// Name, shape and values of each part.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        self.parameters.tensors()
     }
 }
 
@@ -188,7 +188,7 @@ impl<B: Backend> Method<B> for Adapter {
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        Gradient::Moved(model.backend().into_host(grads.flat))
+        Gradient::Moved(model.backend().to_host(grads.flat))
     }
 
     fn trained(&self) -> Trained {

@@ -56,6 +56,26 @@ impl FineTune {
         Self::assemble(model, tuned, dropout, |shape| model.read_parameters(shape.site))
     }
 
+    /// The same shapes without numbers, to plan with: it attaches nothing to the model but what is trained.
+    ///
+    /// # Errors
+    /// See [`FineTuneError`].
+    pub fn outline<B: Backend>(
+        model: &Model<B>,
+        tuned: Tuned,
+        dropout: ModelDropout,
+    ) -> Result<Self, FineTuneError> {
+        let shapes = trained_shapes(model, tuned)?;
+        let mut parameters = Parameters::default();
+        for shape in &shapes {
+            parameters.outline(&format!("{}.weight", shape.site), &shape.weight);
+            if let Some(len) = shape.bias {
+                parameters.outline(&format!("{}.bias", shape.site), &[len]);
+            }
+        }
+        Ok(Self { tuned, shapes, dropout, parameters })
+    }
+
     /// Weights that are given module by module.
     pub(crate) fn assemble<B: Backend>(
         model: &Model<B>,
@@ -63,18 +83,7 @@ impl FineTune {
         dropout: ModelDropout,
         mut values: impl FnMut(&ParameterShape) -> (Vec<f32>, Option<Vec<f32>>),
     ) -> Result<Self, FineTuneError> {
-        let n_layer = model.spec().n_layer;
-        if let Tuned::Top(top_layers) = tuned
-            && !(1..=n_layer).contains(&top_layers)
-        {
-            return Err(FineTuneError::Layers { top_layers, n_layer });
-        }
-        let is_trained = |shape: &ParameterShape| match (tuned, shape.site) {
-            (Tuned::All, _) => true,
-            (Tuned::Top(top), Site::Block { layer, .. }) => layer + top >= n_layer,
-            (Tuned::Top(_), site) => site == Site::FinalNorm,
-        };
-        let shapes: Vec<ParameterShape> = model.parameter_shapes().into_iter().filter(is_trained).collect();
+        let shapes = trained_shapes(model, tuned)?;
         let mut parameters = Parameters::default();
         parameters.reserve(shapes.iter().map(ParameterShape::n_parameter).sum());
         for shape in &shapes {
@@ -114,6 +123,22 @@ impl FineTune {
     }
 }
 
+/// The modules that are trained, if the model has them.
+fn trained_shapes<B: Backend>(model: &Model<B>, tuned: Tuned) -> Result<Vec<ParameterShape>, FineTuneError> {
+    let n_layer = model.spec().n_layer;
+    if let Tuned::Top(top_layers) = tuned
+        && !(1..=n_layer).contains(&top_layers)
+    {
+        return Err(FineTuneError::Layers { top_layers, n_layer });
+    }
+    let is_trained = |shape: &ParameterShape| match (tuned, shape.site) {
+        (Tuned::All, _) => true,
+        (Tuned::Top(top), Site::Block { layer, .. }) => layer + top >= n_layer,
+        (Tuned::Top(_), site) => site == Site::FinalNorm,
+    };
+    Ok(model.parameter_shapes().into_iter().filter(is_trained).collect())
+}
+
 impl<B: Backend> Method<B> for FineTune {
     fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -132,7 +157,7 @@ impl<B: Backend> Method<B> for FineTune {
     }
 
     fn n_stored(&self) -> usize {
-        self.parameters.values().len()
+        self.parameters.n_number()
     }
 
     fn segment(&self) -> Option<usize> {
@@ -144,19 +169,22 @@ impl<B: Backend> Method<B> for FineTune {
     }
 
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
-        for (shape, weight, bias) in self.modules() {
-            model.update_parameters(shape.site, weight, bias);
+        let is_outline = self.parameters.values().is_empty();
+        if !is_outline {
+            for (shape, weight, bias) in self.modules() {
+                model.update_parameters(shape.site, weight, bias);
+            }
         }
         Attachments {
             trained: self.places().collect(),
-            n_gradient: self.parameters.values().len(),
+            n_gradient: self.parameters.n_number(),
             dropout: self.dropout,
             ..Attachments::none()
         }
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        Gradient::Moved(model.backend().into_host(grads.flat))
+        Gradient::Moved(model.backend().to_host(grads.flat))
     }
 
     fn trained(&self) -> Trained {

@@ -201,6 +201,11 @@ impl Lora {
         self.modules.len()
     }
 
+    /// Name, shape and values of each matrix.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        self.parameters.tensors()
+    }
+
     pub(crate) fn fan_in_fan_out(&self) -> bool {
         self.fan_in_fan_out
     }
@@ -296,7 +301,7 @@ impl<B: Backend> Method<B> for Lora {
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        let flat = model.backend().into_host(grads.flat);
+        let flat = model.backend().to_host(grads.flat);
         let (r, scale) = (self.settings.r, self.scale());
         let (places, _) = self.places();
         let mut gradient = vec![0.0; self.parameters.values().len()];

@@ -32,6 +32,18 @@ impl Parameters {
         self.values.extend(values);
     }
 
+    /// Appends a part without values, to plan with: see [`Self::n_number`].
+    pub(crate) fn outline(&mut self, name: &str, shape: &[usize]) {
+        let start = self.n_number();
+        let range = start..start + shape.iter().product::<usize>();
+        self.ranges.push(ParameterRange { name: name.into(), shape: shape.into(), range });
+    }
+
+    /// Numbers of all parts.
+    pub fn n_number(&self) -> usize {
+        self.ranges.last().map_or(0, |part| part.range.end)
+    }
+
     /// Makes room for `n` values, so that a long vector grows without a second copy of itself.
     pub fn reserve(&mut self, n: usize) {
         self.values.reserve_exact(n);
@@ -40,6 +52,14 @@ impl Parameters {
     /// The parts, in order.
     pub fn ranges(&self) -> &[ParameterRange] {
         &self.ranges
+    }
+
+    /// Name, shape and values of each part.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
+        let tensor = |part: &'_ ParameterRange| part.range.clone();
+        self.ranges
+            .iter()
+            .map(move |part| (part.name.as_str(), part.shape.as_slice(), &self.values[tensor(part)]))
     }
 
     /// All values.

@@ -60,7 +60,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         false => encoder.prompts(prompts_of(&data.path, &data.examples), config.generation.max_new_tokens)?,
     };
     let encoded = encoder.pairs(&data)?;
-    let model = engine::load(&source.files, &config.compute)?;
+    let mut model = engine::load(&source.files, &config.compute)?;
     ui::fact("model", &format!("{}: {}", source.name, engine::shapes(&source.files)));
     ui::fact(
         "data",
@@ -69,12 +69,12 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     ui::fact("compute", &engine::described(&model));
 
     let start = Instant::now();
-    let attachments = adapter.attach(&model);
-    let losses = losses(&model, &attachments, adapter.segment(), &data, encoded.pairs, &slices)?;
+    let (attachments, segment) = adapter.attach(&mut model)?;
+    let losses = losses(&model, &attachments, segment, &data, encoded.pairs, &slices)?;
     let answerer = Answerer {
         model: &model,
         attachments: &attachments,
-        segment: adapter.segment(),
+        segment,
         tokenizer: &source.tokenizer,
         special: &source.special,
         settings: &config.generation,
@@ -257,7 +257,7 @@ impl Evaluation<'_> {
             "perplexity": loss.perplexity(),
             "model": self.source.name,
             "adapter": self.args.model.adapter,
-            "prefix_sha256": adapter.artefact().map(|artefact| artefact.rows.content_hash()),
+            "prefix_sha256": adapter.content_hash(),
             "data": self.data.path,
             "data_sha256": self.data.sha256,
             "inputs": self.data.examples.len(),

@@ -50,12 +50,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         Some(path) => Output::file(path)?,
         None => Output::stdout(),
     };
-    let model = engine::load(&source.files, &config.compute)?;
-    let attachments = adapter.attach(&model);
+    let mut model = engine::load(&source.files, &config.compute)?;
+    let (attachments, segment) = adapter.attach(&mut model)?;
     let answerer = Answerer {
         model: &model,
         attachments: &attachments,
-        segment: adapter.segment(),
+        segment,
         tokenizer: &source.tokenizer,
         special: &source.special,
         settings: &config.generation,

@@ -7,7 +7,7 @@ use preface_cpu::{CpuBackend, CpuOptions};
 use preface_model::weights::{TensorSource, Weights};
 use preface_model::{BUILTIN_SCHEME, Fingerprint, ModelFiles, Positions, UNLIMITED_POSITIONS};
 use preface_train::{Checkpoint, read_metrics};
-use preface_tune::artefact::{self, Artefact};
+use preface_tune::artefact::{self, Opened};
 use serde_json::{Map, Value, json};
 
 use crate::args::InspectArgs;
@@ -54,7 +54,7 @@ fn inspect(name: &str) -> Result<Report> {
     if has(folder::RUN) {
         return run_folder(path);
     }
-    if has(artefact::CONFIG) || has(artefact::TENSORS) {
+    if has(artefact::CONFIG) || has(artefact::TENSORS) || (has(artefact::MODEL) && has(artefact::MANIFEST)) {
         return artefact(path);
     }
     if has(CHECKPOINT_STATE) {
@@ -270,23 +270,31 @@ fn artefact(path: &Path) -> Result<Report> {
 }
 
 fn add_artefact(report: &mut Report, path: &Path) -> Result<()> {
-    let Artefact { rows, description, base_model, .. } = Artefact::open(path)?;
-    report.fact(
-        "prefix",
-        format!(
-            "{} rows for {} layers of {} kv heads of {}",
-            rows.prefix_len, rows.n_layer, rows.n_kv_head, rows.head_dim
+    let opened = Opened::open(path)?;
+    report.fact("method", opened.method_name());
+    if let Opened::Prefix(artefact::Artefact { rows, .. }) = &opened {
+        report.fact(
+            "prefix",
+            format!(
+                "{} rows for {} layers of {} kv heads of {}",
+                rows.prefix_len, rows.n_layer, rows.n_kv_head, rows.head_dim
+            ),
+        );
+    }
+    let of_model = path.join(artefact::MODEL);
+    let tensors = if of_model.exists() { of_model } else { path.join(artefact::TENSORS) };
+    report.add_tensors(&Weights::open(&tensors)?);
+    report.fact("hash", opened.content_hash());
+    report.fact("base model", opened.base_model());
+    let n_value = ui::count(opened.n_number());
+    match &opened {
+        Opened::Prefix(_) => report.check(
+            "rows",
+            Ok(format!("the shape that {} says; {n_value} numbers, all finite", artefact::CONFIG)),
         ),
-    );
-    report.add_tensors(&Weights::open(&path.join(artefact::TENSORS))?);
-    report.fact("hash", rows.content_hash());
-    report.fact("base model", base_model);
-    let n_value = ui::count(rows.values.len());
-    report.check(
-        "rows",
-        Ok(format!("the shape that {} says; {n_value} numbers, all finite", artefact::CONFIG)),
-    );
-    match description {
+        Opened::Tensors(_) => report.check("values", Ok(format!("{n_value} numbers, all finite"))),
+    }
+    match opened.description().cloned() {
         None => report.fact("provenance", format!("none: no {}; PEFT's own folder", artefact::MANIFEST)),
         Some(description) => {
             report.fact("trained on", description.fingerprint.to_string());
@@ -358,7 +366,7 @@ fn run_folder(path: &Path) -> Result<Report> {
             }
         }
     }
-    if path.join(artefact::CONFIG).exists() {
+    if path.join(artefact::CONFIG).exists() || path.join(artefact::MODEL).exists() {
         add_artefact(&mut report, path)?;
     } else if result.exists() {
         report.check(

@@ -1,6 +1,6 @@
 //! `preface score`: texts that are there already against references.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use preface_metrics::bootstrap::{PairedTest, Resampling, confidence};
@@ -44,14 +44,9 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     }
     let (texts, references) = read(args)?;
     let slices = slices(args, references.n_segment())?;
-    let mut systems: Vec<System> = args
-        .hypotheses
-        .iter()
-        .map(|path| System {
-            name: name_of(path),
-            scores: Vec::new(),
-            slices: vec![Vec::new(); slices.len()],
-        })
+    let names = names_of(&args.hypotheses).into_iter();
+    let mut systems: Vec<System> = names
+        .map(|name| System { name, scores: Vec::new(), slices: vec![Vec::new(); slices.len()] })
         .collect();
     for metric in &metrics {
         score_metric(metric.as_ref(), args, &texts, &references, &slices, &mut systems)?;
@@ -286,7 +281,34 @@ fn cell(score: &SystemScore) -> String {
     if score.is_best { format!("{text}*") } else { text }
 }
 
-/// The file's name without its ending.
-fn name_of(path: &Path) -> String {
-    path.file_stem().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+/// What the systems are called: the files' names without their endings, with as many of the folders above them as it
+/// takes to tell them apart (every evaluation calls its file `hypotheses.txt`).
+fn names_of(paths: &[PathBuf]) -> Vec<String> {
+    let parts: Vec<Vec<String>> = paths
+        .iter()
+        .map(|path| {
+            let path = path.with_extension("");
+            path.iter().map(|part| part.to_string_lossy().into_owned()).collect()
+        })
+        .collect();
+    let most = parts.iter().map(Vec::len).max().unwrap_or(0);
+    let with = |n: usize| -> Vec<String> {
+        parts.iter().map(|parts| parts[parts.len().saturating_sub(n)..].join("/")).collect()
+    };
+    let are_distinct = |names: &[String]| (1..names.len()).all(|i| !names[..i].contains(&names[i]));
+    (1..=most).map(with).find(|names| are_distinct(names)).unwrap_or_else(|| with(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_of_one_file_name_are_told_apart_by_their_folders() {
+        let names = |paths: &[&str]| names_of(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(names(&["a/x.txt", "b/y.txt"]), ["x", "y"]);
+        assert_eq!(names(&["out/a/h.txt", "out/b/h.txt"]), ["a/h", "b/h"]);
+        assert_eq!(names(&["h.txt", "b/h.txt"]), ["h", "b/h"]);
+        assert_eq!(names(&["h.txt", "h.txt"]), ["h", "h"], "the same file twice");
+    }
 }

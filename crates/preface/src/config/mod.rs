@@ -21,12 +21,12 @@ use preface_model::tokenizer::TextFormat;
 use preface_train::TrainSettings;
 use preface_tune::AdamSettings;
 use preface_tune::init::Init;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use answer::AnswerConfig;
 use recipe::Recipe;
-use sections::{Compute, Data, MethodName, Prefix, Run, TrainData, Training};
+use sections::{Compute, Data, Method, MethodName, Prefix, Run, TrainData, Training};
 use setting::Table;
 pub use typed::{RECORDED, Typed};
 pub use write::Recorded;
@@ -37,6 +37,7 @@ pub const TRAIN_TABLES: &[Table] = &[
     setting::CHANCE,
     setting::TRAINING,
     setting::PREFIX,
+    setting::METHOD,
     setting::DATA,
     setting::TRAIN_DATA,
     setting::TEXT,
@@ -55,6 +56,8 @@ pub struct RunConfig {
     pub training: Training,
     /// The prefix.
     pub prefix: Prefix,
+    /// The methods without rows.
+    pub method: Method,
     /// How data is read.
     pub data: Data,
     /// What only training reads of the data.
@@ -85,12 +88,17 @@ impl RunConfig {
     /// A value that no setting can have, or settings that exclude each other.
     pub fn resolve(typed: &Typed, family: Family) -> Result<Self> {
         let name = typed.text("recipe").unwrap_or("default").to_owned();
-        let Recipe { prefix, training, generation, separator, leading_blank } = recipe::recipe(&name, family);
+        let method_name = typed.get("method").cloned().map_or(Ok(MethodName::default()), |word| {
+            MethodName::deserialize(word).map_err(|error| typed.wrong(error.to_string()))
+        })?;
+        let Recipe { prefix, method, training, generation, separator, leading_blank } =
+            recipe::recipe(&name, family).of_method(method_name);
+        belong(typed, method_name)?;
         let run = Run {
             model: Self::model_of(typed)?,
             train: typed.required("train", "the training data")?,
             valid: None,
-            method: MethodName::Prefix,
+            method: method_name,
             recipe: name,
         };
         let seed = typed.seed();
@@ -99,6 +107,7 @@ impl RunConfig {
             seed,
             training: section(typed, setting::TRAINING, &training)?,
             prefix: section(typed, setting::PREFIX, &prefix)?,
+            method: section(typed, setting::METHOD, &method)?,
             data: section(typed, setting::DATA, &Data::default())?,
             train_data: section(typed, setting::TRAIN_DATA, &TrainData::default())?,
             text: section(typed, setting::TEXT, &TextFormat { separator, template: None })?,
@@ -133,14 +142,14 @@ impl RunConfig {
             }
             _ => {}
         }
-        if prefix.init == Init::Text && !typed.has("num_virtual_tokens") {
+        if self.run.method.has_rows() && prefix.init == Init::Text && !typed.has("num_virtual_tokens") {
             prefix.num_virtual_tokens = None;
         }
         Ok(())
     }
 
     fn validate(&self) -> Result<(), String> {
-        let Self { training, prefix, .. } = self;
+        let Self { training, prefix, method, .. } = self;
         let require = |holds: bool, name: &str, got: &dyn std::fmt::Display, expected: &str| {
             if holds { Ok(()) } else { Err(format!("`{name}` is {got}, expected {expected}")) }
         };
@@ -153,6 +162,8 @@ impl RunConfig {
             ("logging_steps", training.logging_steps as usize),
             ("eval_generate_samples", training.eval_generate_samples),
             ("encoder_hidden_size", prefix.encoder_hidden_size),
+            ("r", method.r),
+            ("top_layers", method.top_layers),
             ("num_virtual_tokens", prefix.num_virtual_tokens.unwrap_or(1)),
             ("max_steps", training.max_steps.map_or(1, |steps| steps as usize)),
             ("max_length", self.data.max_length.unwrap_or(1)),
@@ -162,8 +173,12 @@ impl RunConfig {
         for (name, count) in counts {
             require(count > 0, name, &count, "at least 1")?;
         }
-        let numbers =
-            [("learning_rate", training.learning_rate), ("num_train_epochs", training.num_train_epochs)];
+        let numbers = [
+            ("trainable_share", method.trainable_share),
+            ("lora_alpha", method.lora_alpha),
+            ("learning_rate", training.learning_rate),
+            ("num_train_epochs", training.num_train_epochs),
+        ];
         for (name, number) in numbers {
             require(above(number), name, &number, "a number above 0")?;
         }
@@ -172,6 +187,7 @@ impl RunConfig {
             ("adam_beta2", training.adam_beta2),
             ("label_smoothing_factor", training.label_smoothing_factor),
             ("prefix_dropout", prefix.prefix_dropout),
+            ("lora_dropout", method.lora_dropout),
         ];
         for (name, number) in shares {
             require(share(number), name, &number, "a number from 0 to below 1")?;
@@ -252,16 +268,35 @@ fn section<S: Serialize + DeserializeOwned>(typed: &Typed, table: Table, default
 
 /// The default of every setting that has one, under the recipe `default`, for the help text.
 pub fn defaults() -> toml::Table {
-    let Recipe { prefix, training, generation, separator, .. } = recipe::recipe("default", Family::Llama);
+    let Recipe { prefix, method, training, generation, separator, .. } =
+        recipe::recipe("default", Family::Llama);
     let tables = [
         write::table(&training),
         write::table(&prefix),
+        write::table(&method),
         write::table(&TextFormat { separator, template: None }),
         write::table(&generation),
         write::table(&Compute::default()),
     ];
     let recipe = [("recipe".to_owned(), "default".into())];
     tables.into_iter().flatten().chain(recipe).collect()
+}
+
+/// Refuses a typed setting of another method: it would silently do nothing.
+fn belong(typed: &Typed, method: MethodName) -> Result<()> {
+    let of_rows = setting::PREFIX.settings.iter().filter(|_| !method.has_rows());
+    let of_others =
+        setting::METHOD.settings.iter().filter(|setting| !method.settings().contains(&setting.name));
+    let word = write::table(&Named { method })["method"].clone();
+    match of_rows.chain(of_others).find(|setting| typed.has(setting.name)) {
+        Some(setting) => Err(typed.wrong(format!("`{}` is no setting of method = {word}", setting.name))),
+        None => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct Named {
+    method: MethodName,
 }
 
 /// The nearest of some names, if it is near: at most a third of the typed letters differ.

@@ -13,7 +13,7 @@ use preface_model::tokenizer::Separator;
 use preface_train::{EVAL_LOSS, LossNorm, Schedule};
 use preface_tune::init::{Init, MlpTextInit};
 
-use super::sections::{Prefix, Training};
+use super::sections::{Method, MethodName, Prefix, Training};
 
 /// All recipes.
 pub const NAMES: &[&str] = &["default", "2021", "direct"];
@@ -23,6 +23,8 @@ pub const NAMES: &[&str] = &["default", "2021", "direct"];
 pub struct Recipe {
     /// Of the prefix.
     pub prefix: Prefix,
+    /// Of the methods without rows.
+    pub method: Method,
     /// Of the loop.
     pub training: Training,
     /// Of generation.
@@ -69,8 +71,39 @@ pub fn recipe(name: &str, family: Family) -> Recipe {
     recipe
 }
 
+impl Recipe {
+    /// The defaults that another method than prefix tuning has: its usual learning rate, and the loss of the paper's
+    /// baselines, which is the token mean.
+    #[must_use]
+    pub fn of_method(mut self, method: MethodName) -> Self {
+        if method == MethodName::Prefix {
+            return self;
+        }
+        let is_2021 = self.training.loss_norm == LossNorm::PerSequence;
+        self.training.loss_norm = LossNorm::PerToken;
+        self.training.learning_rate = match method {
+            MethodName::Prefix | MethodName::PromptTuning => 1e-2,
+            MethodName::Adapter if is_2021 => 8e-5,
+            MethodName::Adapter => 1e-3,
+            MethodName::Lora => 2e-4,
+            MethodName::FineTune | MethodName::TopLayers => 5e-5,
+        };
+        self.prefix.prefix_projection = false;
+        self.prefix.num_frozen_tokens = 0;
+        self
+    }
+}
+
 fn default() -> Recipe {
     Recipe {
+        method: Method {
+            trainable_share: 0.03,
+            r: 8,
+            lora_alpha: 16.0,
+            lora_dropout: 0.0,
+            target_modules: None,
+            top_layers: 2,
+        },
         prefix: Prefix {
             num_virtual_tokens: Some(10),
             prefix_projection: true,

@@ -29,6 +29,53 @@ pub enum MethodName {
     /// Rows of keys and values.
     #[default]
     Prefix,
+    /// Rows in the place of embeddings.
+    PromptTuning,
+    /// Bottlenecks behind the blocks.
+    Adapter,
+    /// Low-rank deltas.
+    Lora,
+    /// All weights.
+    FineTune,
+    /// The weights of the top blocks.
+    TopLayers,
+}
+
+impl MethodName {
+    /// The words for them in settings.
+    pub const NAMES: &[&str] = &["prefix", "prompt-tuning", "adapter", "lora", "fine-tune", "top-layers"];
+
+    /// Whether it trains rows ahead of the text.
+    pub fn has_rows(self) -> bool {
+        matches!(self, Self::Prefix | Self::PromptTuning)
+    }
+
+    /// Settings of [`super::setting::METHOD`] that it has.
+    pub fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Prefix | Self::PromptTuning | Self::FineTune => &[],
+            Self::Adapter => &["trainable_share"],
+            Self::Lora => &["r", "lora_alpha", "lora_dropout", "target_modules"],
+            Self::TopLayers => &["top_layers"],
+        }
+    }
+}
+
+/// Settings of the methods that have no rows. See [`super::setting::METHOD`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// Share of the model's parameters that adapters have.
+    pub trainable_share: f64,
+    /// Rank.
+    pub r: usize,
+    /// Factor on a delta, over the rank.
+    pub lora_alpha: f64,
+    /// Probability.
+    pub lora_dropout: f64,
+    /// The family's own if absent.
+    pub target_modules: Option<Vec<String>>,
+    /// Blocks from the top.
+    pub top_layers: usize,
 }
 
 /// How it is computed. See [`super::setting::COMPUTE`].

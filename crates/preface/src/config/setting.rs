@@ -138,7 +138,7 @@ pub const RUN: Table = Table {
         often("model", Kind::Text, "Hugging Face folder, .gguf file or builtin:NAME"),
         often("train", Kind::Text, "Training data"),
         often("valid", Kind::Text, "Validation data: evaluation, early stopping, choice of the best"),
-        rarely("method", Kind::Choice(&["prefix"]), "What is trained"),
+        often("method", Kind::Choice(super::sections::MethodName::NAMES), "What is trained"),
         often("recipe", Kind::Choice(super::recipe::NAMES), "Where all other defaults come from"),
     ],
 };
@@ -208,11 +208,11 @@ pub const TEXT: Table = Table {
 pub const PREFIX: Table = Table {
     heading: "Prefix",
     settings: &[
-        often("num_virtual_tokens", Kind::Integer, "Rows of the prefix"),
+        often("num_virtual_tokens", Kind::Integer, "Rows of the prefix or soft prompt"),
         rarely("prefix_projection", Kind::Switch, "Train through an MLP that is dropped afterwards"),
         rarely("encoder_hidden_size", Kind::Integer, "Width of that MLP"),
-        often("init", Kind::Choice(&["random", "zeros", "text"]), "Where the prefix starts"),
-        often("init_text", Kind::Text, "Text whose keys and values it starts from; implies init = text"),
+        often("init", Kind::Choice(&["random", "zeros", "text"]), "Where the rows start"),
+        often("init_text", Kind::Text, "Text that they start from; implies init = text"),
         rarely(
             "mlp_text_init",
             Kind::Choice(&["exact", "fit"]),
@@ -220,6 +220,31 @@ pub const PREFIX: Table = Table {
         ),
         rarely("num_frozen_tokens", Kind::Integer, "First rows that stay as they start"),
         rarely("prefix_dropout", Kind::Number, "Dropout on the prefix rows"),
+    ],
+};
+
+/// The methods without rows.
+pub const METHOD: Table = Table {
+    heading: "Other methods",
+    settings: &[
+        rarely(
+            "trainable_share",
+            Kind::Number,
+            "adapter: share of the model's parameters; decides the width",
+        ),
+        rarely("r", Kind::Integer, "lora: rank"),
+        rarely("lora_alpha", Kind::Number, "lora: factor on a delta, over the rank"),
+        rarely("lora_dropout", Kind::Number, "lora: dropout on a delta's input"),
+        rarely(
+            "target_modules",
+            Kind::Texts,
+            "lora: modules by their names in transformers [default: as PEFT: q_proj and v_proj, or c_attn]",
+        ),
+        rarely(
+            "top_layers",
+            Kind::Integer,
+            "top-layers: blocks from the top that are trained, with the final norm",
+        ),
     ],
 };
 

@@ -32,12 +32,18 @@ impl RunConfig {
     pub fn to_toml(&self, recorded: &Recorded) -> String {
         let mut text =
             String::from("# Every setting of this run; `preface train --config` takes this file.\n");
-        for (heading, section) in self.sections() {
+        for (heading, section) in self.sections().into_iter().filter(|(_, section)| !section.is_empty()) {
             text.push_str(&format!("\n# {heading}\n{section}"));
         }
         let recorded = table(recorded);
         text.push_str(&format!("\n# What the run found out; no settings.\n[{RECORDED}]\n{recorded}"));
         text
+    }
+
+    /// The settings that the method has.
+    fn method_table(&self) -> toml::Table {
+        let names = self.run.method.settings();
+        table(&self.method).into_iter().filter(|(name, _)| names.contains(&name.as_str())).collect()
     }
 
     fn sections(&self) -> Vec<(&'static str, toml::Table)> {
@@ -48,7 +54,8 @@ impl RunConfig {
         vec![
             ("Run", run),
             ("Training", table(&self.training)),
-            ("Prefix", table(&self.prefix)),
+            ("Prefix", if self.run.method.has_rows() { table(&self.prefix) } else { toml::Table::new() }),
+            ("Other methods", self.method_table()),
             (
                 "Data",
                 table(&self.data)

@@ -30,8 +30,18 @@ pub const CURVE: &str = "loss.svg";
 pub const RESULT: &str = "result.json";
 
 /// All files of a run folder, checkpoints apart.
-const FILES: [&str; 8] =
-    [RESULT, METRICS, CURVE, RUN, artefact::TENSORS, artefact::CONFIG, artefact::MANIFEST, artefact::CARD];
+const FILES: [&str; 10] = [
+    RESULT,
+    METRICS,
+    CURVE,
+    RUN,
+    artefact::TENSORS,
+    artefact::CONFIG,
+    artefact::MANIFEST,
+    artefact::CARD,
+    artefact::MODEL,
+    artefact::MODEL_CONFIG,
+];
 
 /// Settings that a resumed run may change: they do not change a result, or say on which machine it goes on.
 const FREE: [&str; 2] = ["threads", "tier"];

@@ -2,6 +2,7 @@
 
 mod evaluator;
 pub mod folder;
+mod method;
 mod plan;
 mod result;
 mod watch;
@@ -15,8 +16,7 @@ use preface_data::sampler::{BatchBy, Sampler, Units};
 use preface_data::{Dataset, Form, Lexicalisations, Linearisation, ReadOptions};
 use preface_model::{Fingerprint, InputStorage, Model};
 use preface_train::{EVAL_LOSS, End, MetricsFile, Outcome, TokenPair, TrainSettings, Trainer, loss_curve};
-use preface_tune::init::{Init, text_rows};
-use preface_tune::{Method, Prefix, Reparametrisation, Trained};
+use preface_tune::Method;
 
 use crate::adapter::TextForm;
 use crate::config::{Recorded, RunConfig};
@@ -27,6 +27,7 @@ use crate::pairs::{Encoder, PairCounts};
 use crate::ui;
 use evaluator::GeneratedMetrics;
 use folder::RunFolder;
+use method::Numbers;
 pub use result::RunResult;
 use watch::Watch;
 
@@ -97,7 +98,10 @@ impl Job {
             Some(text) => source.tokenizer.encode_prompt(text)?,
             None => Vec::new(),
         };
-        let prefix_len = config.prefix.num_virtual_tokens.unwrap_or(init_tokens.len());
+        let prefix_len = match config.run.method.has_rows() {
+            true => config.prefix.num_virtual_tokens.unwrap_or(init_tokens.len()),
+            false => 0,
+        };
         if prefix_len >= spec.max_positions {
             bail!(
                 "a prefix of {prefix_len} rows leaves nothing of the model's {} positions",
@@ -180,7 +184,7 @@ impl Job {
         if let Some(earlier) = run_folder.recorded() {
             folder::check_same(earlier, &recorded)?;
         }
-        let method = self.method(&model)?;
+        let method = self.method(&model, Numbers::Loaded)?;
         let n_trained = method.parameters().values().len();
         self.announce(&model, n_trained, method.n_stored());
 
@@ -210,28 +214,9 @@ impl Job {
             return Err(interrupted(&outcome, path));
         }
         let method = trainer.into_method();
-        let Trained::Prefix(rows) = method.trained() else { unreachable!("the command trains prefixes") };
-        let result = RunResult::new(&self, &model, &outcome, evaluation, n_trained, &rows);
-        result.write(&self, path, &rows)?;
+        let mut result = RunResult::new(&self, &model, &outcome, evaluation, n_trained, method.n_stored());
+        result.write(&self, path, &method.trained())?;
         Ok(Finished { model, method, result, source: self.source })
-    }
-
-    fn method<B: Backend>(&self, model: &Model<B>) -> Result<Box<dyn Method<B>>> {
-        let prefix = &self.config.prefix;
-        let (spec, seed, frozen) = (model.spec(), self.config.seed, prefix.num_frozen_tokens);
-        let reparametrisation = match prefix.prefix_projection {
-            true => {
-                Reparametrisation::Mlp { mid: prefix.encoder_hidden_size, text_init: prefix.mlp_text_init }
-            }
-            false => Reparametrisation::Direct,
-        };
-        Ok(Box::new(match prefix.init {
-            Init::Text => {
-                let rows = text_rows(model, &self.init_tokens, prefix.num_virtual_tokens)?;
-                Prefix::from_rows(spec, rows, reparametrisation, frozen, seed)?
-            }
-            init => Prefix::new(spec, self.prefix_len, reparametrisation, init, frozen, seed)?,
-        }))
     }
 
     fn evaluator(&self) -> Result<Option<GeneratedMetrics>> {
@@ -248,20 +233,11 @@ impl Job {
     fn announce(&self, model: &Model<CpuBackend>, n_trained: usize, n_stored: usize) {
         let Self { config, source, train_counts, valid_counts, .. } = self;
         ui::fact("model", &format!("{}: {}", source.name, engine::shapes(&source.files)));
-        let start = match config.prefix.init {
-            Init::Random => "random start",
-            Init::Zeros => "start at zero",
-            Init::Text => "start from a text",
-        };
-        let form = match config.prefix.prefix_projection {
-            true => format!("through an MLP of width {}", config.prefix.encoder_hidden_size),
-            false => "trained directly".into(),
-        };
         ui::fact(
             "method",
             &format!(
-                "prefix of {} rows {form}, {start}: {} parameters trained, {} stored ({})",
-                self.prefix_len,
+                "{}: {} parameters trained, {} stored ({})",
+                self.method_in_words(),
                 ui::count(n_trained),
                 ui::count(n_stored),
                 ui::bytes(n_stored * size_of::<f32>())

@@ -5,12 +5,13 @@ use preface_backend::Dropout;
 use preface_train::{GradientSum, TokenPair, TrainSettings, evaluate_loss, largest_step};
 
 use super::Job;
+use super::method::Numbers;
 use crate::engine;
 use crate::plan::{MemoryPlan, Planner};
 use crate::ui;
 
-/// Vectors as long as the parameters: themselves, their gradient, two moments, the best so far.
-const PARAMETER_VECTORS: usize = 5;
+/// Vectors as long as the parameters: themselves and two moments.
+const PARAMETER_VECTORS: usize = 3;
 
 /// The most that is kept of inputs of the lowest trained block.
 pub const INPUT_CACHE_BYTES: usize = 1 << 30;
@@ -26,8 +27,8 @@ impl Job {
 
     fn plan_with(&self, settings: &TrainSettings, recompute: bool) -> Result<MemoryPlan> {
         let mut planner = Planner::new(&self.source.files, &self.config.compute, recompute)?;
-        let mut method = self.method(&planner.model)?;
-        let n_trained = method.parameters().values().len();
+        let mut method = self.method(&planner.model, Numbers::Planned)?;
+        let n_trained = method.parameters().n_number();
         let budget = settings.max_tokens_per_batch;
         let attachments = method.attach(&mut planner.model);
         if !self.valid_pairs.is_empty() {
@@ -43,7 +44,10 @@ impl Job {
             masks: &|_| None,
         };
         planner.step(&mut *method, &pairs, budget, wanted)?;
-        let mut plan = planner.plan(n_trained, PARAMETER_VECTORS);
+        let best = usize::from(!self.valid_pairs.is_empty());
+        // Of the other methods the gradient lies in the step's rows, which are counted.
+        let own_gradient = usize::from(self.config.run.method.has_rows());
+        let mut plan = planner.plan(n_trained, PARAMETER_VECTORS + best + own_gradient);
         if attachments.n_frozen_block(planner.model.spec().n_layer) > 0 {
             let n_token: usize =
                 self.train_pairs.iter().chain(&self.valid_pairs).map(TokenPair::n_token).sum();

@@ -8,7 +8,7 @@ use preface_cpu::CpuBackend;
 use preface_data::Dataset;
 use preface_model::Model;
 use preface_train::{Best, End, EvaluationLog, Outcome};
-use preface_tune::PrefixRows;
+use preface_tune::Trained;
 use preface_tune::artefact::{self, Description, Score, TrainedWith, public_name};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -49,7 +49,7 @@ pub struct RunResult {
     pub trained_parameters: usize,
     /// Numbers in the artefact.
     pub stored_parameters: usize,
-    /// Hash of the artefact's rows.
+    /// Hash of the artefact's numbers.
     pub prefix_sha256: String,
     /// Pairs, tokens and cuts of the training data.
     pub train: DataResult,
@@ -88,7 +88,7 @@ impl RunResult {
         outcome: &Outcome,
         evaluation: Option<EvaluationLog>,
         trained_parameters: usize,
-        rows: &PrefixRows,
+        stored_parameters: usize,
     ) -> Self {
         let described = model.backend().describe();
         let Outcome { end, step, final_loss, best, pairs, tokens, seconds } = outcome.clone();
@@ -115,8 +115,8 @@ impl RunResult {
             tokens_per_second: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
             peak_memory_bytes: peak_memory_bytes(),
             trained_parameters,
-            stored_parameters: rows.values.len(),
-            prefix_sha256: rows.content_hash(),
+            stored_parameters,
+            prefix_sha256: String::new(),
             train: DataResult::new(&job.train, job.train_counts),
             valid: job.valid.as_ref().map(|valid| DataResult::new(valid, job.valid_counts)),
             precision: described.precision.into(),
@@ -130,8 +130,11 @@ impl RunResult {
     ///
     /// # Errors
     /// If the disk does not take them.
-    pub fn write(&self, job: &Job, folder: &Path, rows: &PrefixRows) -> Result<()> {
-        artefact::write(folder, rows, &self.description(job)?)?;
+    pub fn write(&mut self, job: &Job, folder: &Path, trained: &Trained) -> Result<()> {
+        let spec = job.source.files.spec();
+        let model = job.model_folder()?;
+        let description = self.description(job)?;
+        self.prefix_sha256 = artefact::write_trained(folder, trained, spec, &description, model.as_ref())?;
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');
         Ok(artefact::replace_files(folder, &[(folder::RESULT, json.into_bytes())])?)

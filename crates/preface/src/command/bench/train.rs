@@ -4,15 +4,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use preface_backend::{Backend, Counting};
+use preface_backend::{Backend, Counting, Reference};
 use preface_cpu::CpuBackend;
-use preface_model::{Model, ModelFiles, ModelSpec};
+use preface_model::{Model, ModelDropout, ModelFiles, ModelSpec};
 use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate};
 use preface_tune::init::{Init, MlpTextInit};
-use preface_tune::{Adam, AdamSettings, Method, Prefix, Reparametrisation};
+use preface_tune::{Adam, AdamSettings, FineTune, Method, Prefix, Reparametrisation, Tuned};
 
 use super::{Report, flops, peak};
-use crate::args::BenchTrainArgs;
+use crate::args::{BenchMethod, BenchTrainArgs};
 use crate::config::AnswerConfig;
 use crate::config::sections::Compute;
 use crate::engine;
@@ -26,8 +26,8 @@ const LEARNING_RATE: f32 = 5e-5;
 const WARM_UP: usize = 2;
 const TIMED: usize = 10;
 const MAX_GRAD_NORM: f64 = 1.0;
-/// Vectors as long as the parameters: themselves, their gradient, two moments.
-const PARAMETER_VECTORS: usize = 4;
+/// Vectors as long as the parameters: themselves and two moments; the gradient too, where the step does not count it.
+const PARAMETER_VECTORS: usize = 3;
 /// How far the loss of two splits of a batch may differ: sums of f32 losses in another order.
 const SPLIT_TOLERANCE: f64 = 1e-4;
 
@@ -36,13 +36,13 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
     let compute = AnswerConfig::compute_of(&args.settings.typed()?)?;
     let batches = read(&args.workload)?;
     let files = ModelFiles::open(&args.model)?;
-    let plan = plan(&files, &compute, args.recompute, &batches)?;
+    let plan = plan(&files, &compute, args, &batches)?;
     ui::fact("memory", &plan.to_string());
     let mut model = engine::load_for_training(&files, &compute)?;
     model.set_recompute(args.recompute);
     ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
     ui::fact("compute", &engine::described(&model));
-    let mut step = Step::new(&mut model)?;
+    let mut step = Step::new(&mut model, method(&files, args.method)?);
     step.check(&batches[0])?;
 
     let mut measured = Measured::default();
@@ -61,8 +61,11 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
     report.add("planned_memory_bytes", plan.total());
     report.add("tokens_per_second", measured.n_token as f64 / measured.seconds);
     report.add("pairs_per_second", measured.n_pair as f64 / measured.seconds);
-    report.add("share_of_peak", measured.flops / measured.seconds / peak);
-    report.add("gflops_per_second", measured.flops / measured.seconds / 1e9);
+    // What is counted is the arithmetic of a frozen model.
+    if args.method == BenchMethod::Prefix {
+        report.add("share_of_peak", measured.flops / measured.seconds / peak);
+        report.add("gflops_per_second", measured.flops / measured.seconds / 1e9);
+    }
     report.add("peak_gflops_per_second", peak / 1e9);
     report.add("tokens", measured.n_token);
     report.add("rows", measured.n_row);
@@ -74,19 +77,34 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
 fn plan(
     files: &ModelFiles,
     compute: &Compute,
-    recompute: bool,
+    args: &BenchTrainArgs,
     batches: &[Vec<TokenPair>],
 ) -> Result<MemoryPlan> {
-    let mut planner = Planner::new(files, compute, recompute)?;
-    let mut prefix = prefix(files.spec())?;
+    let mut planner = Planner::new(files, compute, args.recompute)?;
+    let mut method: Box<dyn Method<Counting>> = match args.method {
+        BenchMethod::Prefix => Box::new(prefix(files.spec())?),
+        BenchMethod::FineTune => {
+            Box::new(FineTune::outline(&planner.model, Tuned::All, ModelDropout::default())?)
+        }
+    };
     for batch in batches {
         let pairs: Vec<&TokenPair> = batch.iter().collect();
         let wanted =
             GradientSum { grads: None, label_smoothing: 0.0, prefix_dropout: &|_| None, masks: &|_| None };
-        planner.step(&mut prefix, &pairs, n_token(batch), wanted)?;
+        planner.step(&mut *method, &pairs, n_token(batch), wanted)?;
     }
-    let n_trained = Method::<Counting>::parameters(&prefix).values().len();
-    Ok(planner.plan(n_trained, PARAMETER_VECTORS))
+    let own_gradient = usize::from(args.method == BenchMethod::Prefix);
+    Ok(planner.plan(method.parameters().n_number(), PARAMETER_VECTORS + own_gradient))
+}
+
+fn method(files: &ModelFiles, method: BenchMethod) -> Result<Box<dyn Method<CpuBackend>>> {
+    Ok(match method {
+        BenchMethod::Prefix => Box::new(prefix(files.spec())?),
+        BenchMethod::FineTune => {
+            let masters = files.load(Reference)?;
+            Box::new(FineTune::new(&masters, Tuned::All, ModelDropout::default())?)
+        }
+    })
 }
 
 fn prefix(spec: &ModelSpec) -> Result<Prefix> {
@@ -146,7 +164,7 @@ impl Measured {
     }
 }
 
-/// A prefix under training.
+/// A method under training.
 struct Step<'a> {
     model: &'a mut Model<CpuBackend>,
     method: Box<dyn Method<CpuBackend>>,
@@ -154,10 +172,9 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(model: &'a mut Model<CpuBackend>) -> Result<Self> {
-        let method: Box<dyn Method<CpuBackend>> = Box::new(prefix(model.spec())?);
+    fn new(model: &'a mut Model<CpuBackend>, method: Box<dyn Method<CpuBackend>>) -> Self {
         let adam = Adam::new(method.parameters().values().len(), AdamSettings::default());
-        Ok(Self { model, method, adam })
+        Self { model, method, adam }
     }
 
     /// The loss of a batch must be a number, and the same however the batch is split.

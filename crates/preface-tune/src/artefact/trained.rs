@@ -1,0 +1,697 @@
+//! The folders of the methods beside prefix tuning.
+//!
+//! | method | files | who else loads it |
+//! |---|---|---|
+//! | LoRA | `adapter_config.json` (LORA), `adapter_model.safetensors` with `base_model.model.MODULE.lora_A.weight` and `lora_B.weight` | PEFT |
+//! | prompt tuning | `adapter_config.json` (PROMPT_TUNING), one tensor `prompt_embeddings` `[len, d_model]` | PEFT |
+//! | adapters | `adapter_config.json` (PREFACE_ADAPTER), `layers.N.{norm,down,up}.{weight,bias}` | nobody |
+//! | top layers | `adapter_config.json` (PREFACE_WEIGHTS), the changed tensors under their names in `transformers` | its `load_state_dict(strict=False)` |
+//! | fine-tuning | a model folder: `config.json`, `model.safetensors`, the tokenizer's files | `transformers` |
+//!
+//! `preface.json` and `README.md` lie beside them as beside a prefix.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use preface_backend::Backend;
+use preface_model::weights::{SafetensorsFile, TensorSource};
+use preface_model::{Fingerprint, Model, ModelDropout, ModelSpec, ParameterShape};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::card::{Also, Subject};
+use super::json::{read_json, to_bytes};
+use super::{
+    Artefact, ArtefactError, CARD, CONFIG, Description, MANIFEST, OtherWeights, PEFT_VERSION, TENSORS,
+    Warning, card, manifest, public_name, replace_files,
+};
+use crate::{
+    Adapter, FineTune, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Trained, Tuned,
+};
+
+/// The weights of a fine-tuned model.
+pub const MODEL: &str = "model.safetensors";
+/// Its config.
+pub const MODEL_CONFIG: &str = "config.json";
+
+const LORA: &str = "LORA";
+const PROMPT_TUNING: &str = "PROMPT_TUNING";
+const ADAPTER: &str = "PREFACE_ADAPTER";
+const WEIGHTS: &str = "PREFACE_WEIGHTS";
+const FINE_TUNE: &str = "fine-tune";
+const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
+
+/// What PEFT puts in front of a module's name.
+const PEFT_PREFIX: &str = "base_model.model.";
+
+/// Any folder that a training run leaves or PEFT writes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Opened {
+    /// Prefix tuning.
+    Prefix(Artefact),
+    /// Any other method.
+    Tensors(TensorArtefact),
+}
+
+/// A folder of a method beside prefix tuning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorArtefact {
+    path: PathBuf,
+    /// The file with the tensors.
+    file: PathBuf,
+    kind: Kind,
+    tensors: Tensors,
+    description: Option<Description>,
+    base_model: Option<String>,
+}
+
+/// What the tensors are.
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Lora(LoraSettings),
+    PromptTuning,
+    Adapter { width: usize },
+    Weights(Tuned),
+}
+
+/// Shape and values by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+impl Opened {
+    /// Reads a folder of ours or of PEFT's.
+    ///
+    /// # Errors
+    /// Every way in which a folder can be none has its variant of [`ArtefactError`].
+    pub fn open(folder: &Path) -> Result<Self, ArtefactError> {
+        #[derive(Deserialize)]
+        struct Head {
+            peft_type: String,
+        }
+        let (config_path, manifest_path) = (folder.join(CONFIG), folder.join(MANIFEST));
+        if !config_path.exists() && folder.join(MODEL).exists() && manifest_path.exists() {
+            let method = manifest::method(&manifest_path)?;
+            if method != FINE_TUNE {
+                return Err(ArtefactError::OtherMethod { path: manifest_path, got: method });
+            }
+            return TensorArtefact::open(folder, MODEL, Kind::Weights(Tuned::All), None).map(Self::Tensors);
+        }
+        if !config_path.exists() {
+            return Artefact::open(folder).map(Self::Prefix);
+        }
+        let value: Value = read_json(&config_path)?;
+        let json = |source| ArtefactError::Json { path: config_path.clone(), source };
+        let Head { peft_type } = Head::deserialize(&value).map_err(json)?;
+        let kind = match peft_type.as_str() {
+            LORA => {
+                refuse_variants(&config_path, &value)?;
+                Kind::Lora(LoraSettings::deserialize(&value).map_err(json)?)
+            }
+            PROMPT_TUNING => Kind::PromptTuning,
+            ADAPTER => Kind::Adapter { width: number(&config_path, &value, "width")? },
+            WEIGHTS => Kind::Weights(Tuned::Top(number(&config_path, &value, "top_layers")?)),
+            _ => return Artefact::open(folder).map(Self::Prefix),
+        };
+        let base_model = value["base_model_name_or_path"].as_str().map(Into::into);
+        TensorArtefact::open(folder, TENSORS, kind, base_model).map(Self::Tensors)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Prefix(artefact) => &artefact.path,
+            Self::Tensors(artefact) => &artefact.path,
+        }
+    }
+
+    /// What else is known: nothing if PEFT wrote the folder.
+    pub fn description(&self) -> Option<&Description> {
+        match self {
+            Self::Prefix(artefact) => artefact.description.as_ref(),
+            Self::Tensors(artefact) => artefact.description.as_ref(),
+        }
+    }
+
+    /// The base model's name in adapter_config.json.
+    pub fn base_model(&self) -> Option<&str> {
+        match self {
+            Self::Prefix(artefact) => artefact.base_model.as_deref(),
+            Self::Tensors(artefact) => artefact.base_model.as_deref(),
+        }
+    }
+
+    /// The method's name in settings.
+    pub fn method_name(&self) -> &'static str {
+        match self {
+            Self::Prefix(_) => manifest::PREFIX,
+            Self::Tensors(artefact) => artefact.kind.method_name(),
+        }
+    }
+
+    /// Hash of all numbers: equal only for equal ones.
+    pub fn content_hash(&self) -> String {
+        match self {
+            Self::Prefix(artefact) => artefact.rows.content_hash(),
+            Self::Tensors(artefact) => hash(&artefact.tensors),
+        }
+    }
+
+    /// Numbers in the folder.
+    pub fn n_number(&self) -> usize {
+        match self {
+            Self::Prefix(artefact) => artefact.rows.values.len(),
+            Self::Tensors(artefact) => artefact.tensors.values().map(|(_, values)| values.len()).sum(),
+        }
+    }
+
+    /// Rows ahead of every text, for its positions.
+    pub fn prefix_len(&self) -> usize {
+        match self {
+            Self::Prefix(artefact) => artefact.rows.prefix_len,
+            Self::Tensors(TensorArtefact { kind: Kind::PromptTuning, tensors, .. }) => {
+                tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
+            }
+            Self::Tensors(_) => 0,
+        }
+    }
+
+    /// Checks that it belongs to the model with this fingerprint, as [`Artefact::check_base`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_base(
+        &self,
+        model: &str,
+        given: &Fingerprint,
+        allowed: OtherWeights,
+    ) -> Result<Option<Warning>, ArtefactError> {
+        match self {
+            Self::Prefix(artefact) => artefact.check_base(model, given, allowed),
+            Self::Tensors(TensorArtefact { path, description, .. }) => {
+                super::check_base(path, description.as_ref(), model, given, allowed)
+            }
+        }
+    }
+
+    /// The method that attaches it to `model` (`name` is for messages).
+    ///
+    /// # Errors
+    /// Tensors that are missing, have other shapes than the model needs, or no place in it.
+    pub fn method<B: Backend>(
+        &self,
+        name: &str,
+        model: &Model<B>,
+    ) -> Result<Box<dyn Method<B>>, ArtefactError> {
+        let spec = model.spec();
+        match self {
+            Self::Prefix(artefact) => {
+                artefact.check_shape(name, spec)?;
+                let rows = artefact.rows.clone();
+                let prefix = Prefix::from_rows(spec, rows, Reparametrisation::Direct, 0, 0)
+                    .expect("rows that are all trained");
+                Ok(Box::new(prefix))
+            }
+            Self::Tensors(artefact) => artefact.method(name, model),
+        }
+    }
+}
+
+impl Kind {
+    fn method_name(&self) -> &'static str {
+        match self {
+            Self::Lora(_) => "lora",
+            Self::PromptTuning => "prompt-tuning",
+            Self::Adapter { .. } => "adapter",
+            Self::Weights(Tuned::All) => FINE_TUNE,
+            Self::Weights(Tuned::Top(_)) => "top-layers",
+        }
+    }
+}
+
+/// Options of PEFT's LoRA that change what it computes, with the values that leave it as it is.
+fn refuse_variants(path: &Path, config: &Value) -> Result<(), ArtefactError> {
+    let neutral = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text == "none",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    const VARIANTS: [&str; 12] = [
+        "bias",
+        "use_dora",
+        "use_rslora",
+        "use_qalora",
+        "use_bdlora",
+        "lora_bias",
+        "rank_pattern",
+        "alpha_pattern",
+        "modules_to_save",
+        "layers_to_transform",
+        "layer_replication",
+        "target_parameters",
+    ];
+    match VARIANTS.into_iter().find(|key| !neutral(&config[*key])) {
+        Some(key) => Err(ArtefactError::Unsupported {
+            path: path.into(),
+            key: key.into(),
+            got: config[key].to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn number(path: &Path, config: &Value, key: &'static str) -> Result<usize, ArtefactError> {
+    const LARGEST: u64 = 1_000_000;
+    match config[key].as_u64() {
+        Some(n) if (1..=LARGEST).contains(&n) => Ok(n as usize),
+        _ => Err(ArtefactError::WrongValue {
+            path: path.into(),
+            key,
+            got: config[key].to_string(),
+            want: "between 1 and 1000000",
+        }),
+    }
+}
+
+impl TensorArtefact {
+    fn open(
+        folder: &Path,
+        file: &'static str,
+        kind: Kind,
+        base_model: Option<String>,
+    ) -> Result<Self, ArtefactError> {
+        let file = super::existing(folder, file)?;
+        let source = SafetensorsFile::open(&file)?;
+        let mut tensors = Tensors::new();
+        for name in source.names() {
+            let tensor = source.read(name)?;
+            let (shape, values) = (tensor.info().shape().to_vec(), tensor.to_f32());
+            if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(ArtefactError::TensorNotFinite { path: file, name: name.into(), value });
+            }
+            tensors.insert(name.into(), (shape, values));
+        }
+        let path = folder.join(MANIFEST);
+        let read = || manifest::read(&path, kind.method_name(), hash(&tensors));
+        let description = path.exists().then(read).transpose()?;
+        Ok(Self { path: folder.into(), file, kind, tensors, description, base_model })
+    }
+
+    fn method<B: Backend>(&self, name: &str, model: &Model<B>) -> Result<Box<dyn Method<B>>, ArtefactError> {
+        let spec = model.spec();
+        let reader = Reader { artefact: self, model: name, used: Vec::new(), failed: None };
+        let settings = |reason: String| ArtefactError::Settings { path: self.path.join(CONFIG), reason };
+        match &self.kind {
+            Kind::PromptTuning => {
+                let len = self.tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0]);
+                let mut reader = reader;
+                let rows = reader.take(PROMPT_EMBEDDINGS, &[len, spec.d_model]);
+                reader.finish()?;
+                Ok(Box::new(PromptTuning::from_rows(spec, rows, None, 0)))
+            }
+            Kind::Lora(config) => {
+                let mut reader = reader;
+                let r = config.r;
+                let lora = Lora::assemble(spec, config.clone(), |module| {
+                    let tensor = |part: &str| format!("{PEFT_PREFIX}{}.{part}.weight", module.name);
+                    let down = reader.take(&tensor("lora_A"), &[r, module.n_in]);
+                    (down, reader.take(&tensor("lora_B"), &[module.rows.len(), r]))
+                });
+                let lora = lora.map_err(|error| settings(error.to_string()))?;
+                reader.finish()?;
+                Ok(Box::new(lora))
+            }
+            Kind::Adapter { width } => {
+                let mut reader = reader;
+                let mut adapter = Adapter::new(spec, *width, ModelDropout::default(), 0);
+                let parameters = Method::<B>::parameters_mut(&mut adapter);
+                for part in 0..parameters.ranges().len() {
+                    let range = parameters.ranges()[part].clone();
+                    parameters.part_mut(part).copy_from_slice(&reader.take(&range.name, &range.shape));
+                }
+                reader.finish()?;
+                Ok(Box::new(adapter))
+            }
+            Kind::Weights(tuned) => {
+                let mut reader = reader;
+                let weights = FineTune::assemble(model, *tuned, ModelDropout::default(), |shape| {
+                    reader.module(spec, shape)
+                });
+                let weights = weights.map_err(|error| settings(error.to_string()))?;
+                reader.finish()?;
+                Ok(Box::new(weights))
+            }
+        }
+    }
+}
+
+/// Takes tensors out of a folder and notes what does not fit; the first error is told at the end, so that a method can be
+/// assembled without errors of its own.
+struct Reader<'a> {
+    artefact: &'a TensorArtefact,
+    model: &'a str,
+    used: Vec<String>,
+    failed: Option<ArtefactError>,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, name: &str, want: &[usize]) -> Vec<f32> {
+        let (path, model) = (self.artefact.file.clone(), self.model.to_owned());
+        self.used.push(name.into());
+        let error = match self.artefact.tensors.get(name) {
+            Some((shape, values)) if shape == want => return values.clone(),
+            Some((shape, _)) => ArtefactError::TensorShape {
+                path,
+                name: name.into(),
+                got: shape.clone(),
+                want: want.into(),
+                model,
+            },
+            None => ArtefactError::MissingTensor { path, name: name.into(), model },
+        };
+        self.failed.get_or_insert(error);
+        vec![0.0; want.iter().product()]
+    }
+
+    /// A module's weight and bias from the tensors that it is in `transformers`.
+    fn module(&mut self, spec: &ModelSpec, shape: &ParameterShape) -> (Vec<f32>, Option<Vec<f32>>) {
+        let [_, n_in] = shape.weight;
+        let is_vector = is_norm(shape);
+        let (mut weight, mut bias) = (Vec::with_capacity(shape.n_weight()), Vec::new());
+        for part in spec.hugging_face_parts(shape.site) {
+            let (name, n_row) = (format!("{}.weight", part.module), part.rows.len());
+            match (is_vector, part.transposed) {
+                (true, _) => weight.extend(self.take(&name, &[n_row])),
+                (false, false) => weight.extend(self.take(&name, &[n_row, n_in])),
+                (false, true) => weight.extend(transposed(&self.take(&name, &[n_in, n_row]), n_row)),
+            }
+            if shape.bias.is_some() {
+                bias.extend(self.take(&format!("{}.bias", part.module), &[n_row]));
+            }
+        }
+        (weight, shape.bias.map(|_| bias))
+    }
+
+    fn finish(self) -> Result<(), ArtefactError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let unused: Vec<&str> = self
+            .artefact
+            .tensors
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !self.used.iter().any(|used| used == name))
+            .collect();
+        match unused.is_empty() {
+            true => Ok(()),
+            false => Err(ArtefactError::NoPlace {
+                path: self.artefact.file.clone(),
+                tensors: unused.join(", "),
+                model: self.model.into(),
+            }),
+        }
+    }
+}
+
+fn is_norm(shape: &ParameterShape) -> bool {
+    shape.weight[1] == 1
+}
+
+/// `[n_row, n_column]` from `[n_column, n_row]` and back.
+fn transposed(values: &[f32], n_column: usize) -> impl Iterator<Item = f32> {
+    (0..n_column).flat_map(move |column| values[column..].iter().step_by(n_column).copied())
+}
+
+/// SHA-256 of all names, shapes and values.
+fn hash(tensors: &Tensors) -> String {
+    let mut hash = Sha256::new();
+    for (name, (shape, values)) in tensors {
+        hash.update(name.as_bytes());
+        for size in shape {
+            hash.update((*size as u64).to_le_bytes());
+        }
+        for value in values {
+            hash.update(value.to_le_bytes());
+        }
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
+        hex
+    })
+}
+
+/// The tensors of what was trained, under the names that its folder has them.
+fn tensors(trained: &Trained, spec: &ModelSpec) -> Tensors {
+    let mut tensors = Tensors::new();
+    match trained {
+        Trained::Prefix(_) | Trained::PlacedPrefix(_) => unreachable!("prefixes do not come here"),
+        Trained::PromptTuning(prompt) => {
+            let shape = vec![prompt.len(), prompt.d_model()];
+            tensors.insert(PROMPT_EMBEDDINGS.into(), (shape, prompt.rows()));
+        }
+        Trained::Lora(lora) => {
+            for (name, shape, values) in lora.tensors() {
+                tensors.insert(format!("{PEFT_PREFIX}{name}"), (shape.to_vec(), values.to_vec()));
+            }
+        }
+        Trained::Adapter(adapter) => {
+            for (name, shape, values) in adapter.tensors() {
+                tensors.insert(name.into(), (shape.to_vec(), values.to_vec()));
+            }
+        }
+        Trained::Weights(weights) => {
+            for (shape, weight, bias) in weights.modules() {
+                let [_, n_in] = shape.weight;
+                for part in spec.hugging_face_parts(shape.site) {
+                    let n_row = part.rows.len();
+                    let own = &weight[part.rows.start * n_in..part.rows.end * n_in];
+                    let entry = match (is_norm(shape), part.transposed) {
+                        (true, _) => (vec![n_row], own.to_vec()),
+                        (false, false) => (vec![n_row, n_in], own.to_vec()),
+                        (false, true) => (vec![n_in, n_row], transposed(own, n_in).collect()),
+                    };
+                    tensors.insert(format!("{}.weight", part.module), entry);
+                    if let Some(bias) = bias {
+                        let own = bias[part.rows.clone()].to_vec();
+                        tensors.insert(format!("{}.bias", part.module), (vec![n_row], own));
+                    }
+                }
+            }
+        }
+    }
+    tensors
+}
+
+/// The files of a model folder beside its weights, by name: what fine-tuning copies.
+#[derive(Clone, Debug, Default)]
+pub struct ModelFolder {
+    /// `config.json`.
+    pub config: Vec<u8>,
+    /// The tokenizer's files, `generation_config.json` and the like.
+    pub others: Vec<(String, Vec<u8>)>,
+}
+
+/// Writes the folder of what was trained on a model of this shape. `model` is needed for fine-tuning alone.
+///
+/// # Errors
+/// As [`super::write`].
+///
+/// # Panics
+/// If all weights were trained and there is no `model`.
+pub fn write_trained(
+    folder: &Path,
+    trained: &Trained,
+    spec: &ModelSpec,
+    description: &Description,
+    model: Option<&ModelFolder>,
+) -> Result<String, ArtefactError> {
+    if let Trained::Prefix(rows) = trained {
+        super::write(folder, rows, description)?;
+        return Ok(rows.content_hash());
+    }
+    if let Trained::PlacedPrefix(_) = trained {
+        return Err(ArtefactError::NoFormat { path: folder.into() });
+    }
+    let tensors = tensors(trained, spec);
+    let (kind, config) = config(trained, spec, description);
+    let is_model = kind == Kind::Weights(Tuned::All);
+    let name = if is_model { MODEL } else { TENSORS };
+    for (tensor, (_, values)) in &tensors {
+        if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(ArtefactError::TensorNotFinite {
+                path: folder.join(name),
+                name: tensor.clone(),
+                value,
+            });
+        }
+    }
+    let base_model = description.base_model.as_deref().and_then(public_name);
+    let description = Description { base_model: base_model.map(Into::into), ..description.clone() };
+    let content_hash = hash(&tensors);
+    let subject = subject(trained, tensors.values().map(|(_, values)| values.len()).sum());
+    let mut files: Vec<(&str, Vec<u8>)> = vec![
+        (name, bytes(tensors)),
+        (MANIFEST, manifest::write(kind.method_name(), content_hash.clone(), &description)),
+        (CARD, card::write(&subject, &description)),
+    ];
+    match model.filter(|_| is_model) {
+        Some(model) => {
+            files.push((MODEL_CONFIG, in_f32(&folder.join(MODEL_CONFIG), &model.config)?));
+            files.extend(model.others.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
+        }
+        None => {
+            assert!(!is_model, "a fine-tuned model needs its config");
+            files.push((CONFIG, to_bytes(&config)));
+        }
+    }
+    replace_files(folder, &files)?;
+    Ok(content_hash)
+}
+
+/// The config of a model whose weights are now stored in `f32`.
+fn in_f32(path: &Path, config: &[u8]) -> Result<Vec<u8>, ArtefactError> {
+    let json = |source| ArtefactError::Json { path: path.into(), source };
+    let mut value: Value = serde_json::from_slice(config).map_err(json)?;
+    if let Some(config) = value.as_object_mut() {
+        let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
+        config.insert(key.into(), "float32".into());
+    }
+    Ok(to_bytes(&value))
+}
+
+fn bytes(tensors: Tensors) -> Vec<u8> {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, (shape, values))| {
+            (name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("values of that shape");
+        (name.as_str(), view)
+    });
+    let note = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    serialize(views, Some(note)).expect("tensors of valid shapes")
+}
+
+/// adapter_config.json, under PEFT's keys where PEFT has the method.
+fn config(trained: &Trained, spec: &ModelSpec, description: &Description) -> (Kind, Value) {
+    let base = description.base_model.as_deref().and_then(public_name);
+    let (kind, own) = match trained {
+        Trained::Prefix(_) | Trained::PlacedPrefix(_) => unreachable!("prefixes do not come here"),
+        Trained::PromptTuning(prompt) => (
+            Kind::PromptTuning,
+            json!({
+                "peft_type": PROMPT_TUNING,
+                "num_attention_heads": spec.n_head,
+                "num_layers": spec.n_layer,
+                "num_transformer_submodules": 1,
+                "num_virtual_tokens": prompt.len(),
+                "prompt_tuning_init": "RANDOM",
+                "prompt_tuning_init_text": null,
+                "token_dim": prompt.d_model(),
+                "tokenizer_kwargs": null,
+                "tokenizer_name_or_path": null,
+                "modules_to_save": null,
+            }),
+        ),
+        Trained::Lora(lora) => {
+            let LoraSettings { r, lora_alpha, lora_dropout, target_modules } = lora.settings();
+            let value = json!({
+                "peft_type": LORA,
+                "bias": "none",
+                "fan_in_fan_out": lora.fan_in_fan_out(),
+                "init_lora_weights": true,
+                "lora_alpha": lora_alpha,
+                "lora_dropout": lora_dropout,
+                "modules_to_save": null,
+                "r": r,
+                "target_modules": target_modules,
+                "use_dora": false,
+                "use_rslora": false,
+            });
+            (Kind::Lora(lora.settings().clone()), value)
+        }
+        Trained::Adapter(adapter) => {
+            let width = adapter.width();
+            (Kind::Adapter { width }, json!({"peft_type": ADAPTER, "width": width}))
+        }
+        Trained::Weights(weights) => {
+            let top = match weights.tuned() {
+                Tuned::All => 0,
+                Tuned::Top(top) => top,
+            };
+            (Kind::Weights(weights.tuned()), json!({"peft_type": WEIGHTS, "top_layers": top}))
+        }
+    };
+    let mut config = json!({
+        "auto_mapping": null,
+        "base_model_name_or_path": base,
+        "inference_mode": true,
+        "peft_version": PEFT_VERSION,
+        "revision": null,
+        "task_type": "CAUSAL_LM",
+    });
+    if let (Some(config), Value::Object(own)) = (config.as_object_mut(), own) {
+        config.extend(own);
+    }
+    (kind, config)
+}
+
+fn subject(trained: &Trained, n_number: usize) -> Subject {
+    let (title, introduction, tag, also) = match trained {
+        Trained::Prefix(rows) => return Subject::prefix(rows),
+        Trained::PlacedPrefix(_) => unreachable!("prefixes do not come here"),
+        Trained::PromptTuning(prompt) => (
+            "A soft prompt",
+            format!(
+                "{} rows in the place of embeddings ({n_number} numbers) ahead of every text. Trained with \
+                 [prompt tuning](https://aclanthology.org/2021.emnlp-main.243/)",
+                prompt.len()
+            ),
+            "prompt-tuning",
+            Also::Peft,
+        ),
+        Trained::Lora(lora) => (
+            "Low-rank deltas",
+            format!(
+                "Deltas of rank {} for {} modules ({n_number} numbers). Trained with \
+                 [LoRA](https://arxiv.org/abs/2106.09685)",
+                lora.settings().r,
+                lora.n_module()
+            ),
+            "lora",
+            Also::Peft,
+        ),
+        Trained::Adapter(adapter) => (
+            "Adapters",
+            format!(
+                "A bottleneck of width {} behind each block ({n_number} numbers). Trained",
+                adapter.width()
+            ),
+            "adapter",
+            Also::Nobody,
+        ),
+        Trained::Weights(weights) => match weights.tuned() {
+            Tuned::All => (
+                "A fine-tuned model",
+                format!("All weights ({n_number} numbers). Trained"),
+                "fine-tuning",
+                Also::Transformers,
+            ),
+            Tuned::Top(top) => (
+                "Fine-tuned top layers",
+                format!(
+                    "The weights of the top {top} blocks and of the final norm ({n_number} numbers). Trained"
+                ),
+                "fine-tuning",
+                Also::Nobody,
+            ),
+        },
+    };
+    Subject { title, introduction, tag, also }
+}

@@ -1,0 +1,173 @@
+//! From settings to a method: one arm for each.
+
+use anyhow::{Result, bail};
+use preface_backend::{Backend, Reference};
+use preface_model::{Model, ModelDropout};
+use preface_tune::artefact::ModelFolder;
+use preface_tune::init::{Init, InitTextError, text_rows};
+use preface_tune::{
+    Adapter, FineTune, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Tuned,
+};
+
+use super::Job;
+use crate::config::sections::MethodName;
+
+/// What a method's vector is to hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Its start.
+    Loaded,
+    /// Nothing, where it is as long as the model: for planning.
+    Planned,
+}
+
+impl Job {
+    /// The method at its start.
+    ///
+    /// # Errors
+    /// Settings that do not fit the model.
+    pub(super) fn method<B: Backend>(
+        &self,
+        model: &Model<B>,
+        numbers: Numbers,
+    ) -> Result<Box<dyn Method<B>>> {
+        let (spec, seed, settings) = (model.spec(), self.config.seed, &self.config.method);
+        Ok(match self.config.run.method {
+            MethodName::Prefix => Box::new(self.prefix(model)?),
+            MethodName::PromptTuning => Box::new(self.prompt_tuning(model)?),
+            MethodName::Adapter => {
+                let width = Adapter::width_of_share(spec, settings.trainable_share, n_parameter(model))?;
+                Box::new(Adapter::new(spec, width, self.dropout()?, seed))
+            }
+            MethodName::Lora => Box::new(Lora::new(spec, self.lora_settings(), seed)?),
+            MethodName::FineTune => self.weights(model, Tuned::All, numbers)?,
+            MethodName::TopLayers => self.weights(model, Tuned::Top(settings.top_layers), numbers)?,
+        })
+    }
+
+    fn prefix<B: Backend>(&self, model: &Model<B>) -> Result<Prefix> {
+        let prefix = &self.config.prefix;
+        let (spec, seed, frozen) = (model.spec(), self.config.seed, prefix.num_frozen_tokens);
+        let reparametrisation = match prefix.prefix_projection {
+            true => {
+                Reparametrisation::Mlp { mid: prefix.encoder_hidden_size, text_init: prefix.mlp_text_init }
+            }
+            false => Reparametrisation::Direct,
+        };
+        Ok(match prefix.init {
+            Init::Text => {
+                let rows = text_rows(model, &self.init_tokens, prefix.num_virtual_tokens)?;
+                Prefix::from_rows(spec, rows, reparametrisation, frozen, seed)?
+            }
+            init => Prefix::new(spec, self.prefix_len, reparametrisation, init, frozen, seed)?,
+        })
+    }
+
+    fn prompt_tuning<B: Backend>(&self, model: &Model<B>) -> Result<PromptTuning> {
+        let (prefix, spec, seed) = (&self.config.prefix, model.spec(), self.config.seed);
+        let mid = prefix.prefix_projection.then_some(prefix.encoder_hidden_size);
+        if prefix.init != Init::Text {
+            return Ok(PromptTuning::new(spec, self.prefix_len, mid, prefix.init, seed));
+        }
+        let (n_token, prefix_len) = (self.init_tokens.len(), self.prefix_len);
+        if n_token == 0 {
+            return Err(InitTextError::Empty.into());
+        }
+        if n_token < prefix_len {
+            return Err(InitTextError::TooShort { n_token, prefix_len }.into());
+        }
+        let rows = PromptTuning::embeddings_of(model, &self.init_tokens[..prefix_len]);
+        Ok(PromptTuning::from_rows(spec, rows, mid, seed))
+    }
+
+    fn lora_settings(&self) -> LoraSettings {
+        let settings = &self.config.method;
+        let targets = settings.target_modules.clone();
+        LoraSettings {
+            r: settings.r,
+            lora_alpha: settings.lora_alpha,
+            lora_dropout: settings.lora_dropout,
+            target_modules: targets.unwrap_or_else(|| Lora::default_targets(self.source.files.spec())),
+        }
+    }
+
+    /// Masters are read from the files: the model that is trained may hold them rounded.
+    fn weights<B: Backend>(
+        &self,
+        model: &Model<B>,
+        tuned: Tuned,
+        numbers: Numbers,
+    ) -> Result<Box<dyn Method<B>>> {
+        let dropout = self.dropout()?;
+        if tuned == Tuned::All && self.source.files.folder_files()?.is_none() {
+            bail!(
+                "{}: a fine-tuned model is saved as a Hugging Face folder, and a GGUF file lacks what that needs; name the \
+                 folder that the file was made from",
+                self.source.name
+            );
+        }
+        Ok(Box::new(match numbers {
+            Numbers::Planned => FineTune::outline(model, tuned, dropout)?,
+            Numbers::Loaded => FineTune::new(&self.source.files.load(Reference)?, tuned, dropout)?,
+        }))
+    }
+
+    /// The model's own dropout, which the baselines train with.
+    fn dropout(&self) -> Result<ModelDropout> {
+        Ok(self.source.files.dropout()?)
+    }
+
+    /// What a fine-tuned model needs beside its weights.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(super) fn model_folder(&self) -> Result<Option<ModelFolder>> {
+        if self.config.run.method != MethodName::FineTune {
+            return Ok(None);
+        }
+        let files = self.source.files.folder_files()?;
+        Ok(files.map(|(config, others)| ModelFolder { config, others }))
+    }
+
+    /// The method with what decides its size.
+    pub(super) fn method_in_words(&self) -> String {
+        let (prefix, settings, spec) = (&self.config.prefix, &self.config.method, self.source.files.spec());
+        let start = match prefix.init {
+            Init::Random => "random start",
+            Init::Zeros => "start at zero",
+            Init::Text => "start from a text",
+        };
+        let form = match prefix.prefix_projection {
+            true => format!("through an MLP of width {}", prefix.encoder_hidden_size),
+            false => "trained directly".into(),
+        };
+        let len = self.prefix_len;
+        match self.config.run.method {
+            MethodName::Prefix => format!("prefix of {len} rows {form}, {start}"),
+            MethodName::PromptTuning => format!("soft prompt of {len} rows {form}, {start}"),
+            MethodName::Adapter => {
+                let n_model = self.n_model_parameter();
+                let width = Adapter::width_of_share(spec, settings.trainable_share, n_model).unwrap_or(0);
+                let share = 100.0 * Adapter::n_parameter(spec, width) as f64 / n_model as f64;
+                format!("adapters of width {width} ({share:.2} % of the model)")
+            }
+            MethodName::Lora => {
+                let LoraSettings { r, lora_alpha, target_modules, .. } = self.lora_settings();
+                format!("LoRA of rank {r}, alpha {lora_alpha}, on {}", target_modules.join(", "))
+            }
+            MethodName::FineTune => "fine-tuning of all weights".into(),
+            MethodName::TopLayers => {
+                format!("fine-tuning of the top {} blocks and the final norm", settings.top_layers)
+            }
+        }
+    }
+
+    fn n_model_parameter(&self) -> usize {
+        let has_bias = self.source.files.spec().norm == preface_backend::NormKind::Layer;
+        self.source.files.spec().n_parameter(has_bias)
+    }
+}
+
+fn n_parameter<B: Backend>(model: &Model<B>) -> usize {
+    model.parameter_shapes().iter().map(preface_model::ParameterShape::n_parameter).sum()
+}
