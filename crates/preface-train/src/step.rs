@@ -122,7 +122,7 @@ fn sequences<'a>(
 }
 
 /// The pairs of the step of a run that has the largest micro-batch: what its memory is planned by. Of a long run the
-/// first [`PLANNED_STEPS`] steps are looked at.
+/// first `PLANNED_STEPS` steps are looked at.
 ///
 /// # Errors
 /// No data, a step without pairs, or a pair longer than a micro-batch may be.

@@ -1,5 +1,7 @@
 //! Gradients of a real model on the CPU backend: those in bf16 point where those in `f32` do, layer by layer.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::Path;
 
 use preface_backend::Backend;

@@ -33,8 +33,14 @@ fn prompts(golden: &Golden, model: &str) -> Vec<Vec<u32>> {
 fn logits(model: &Model<Reference>, attachments: &Attachments<Reference>, prompt: &[u32]) -> Vec<f32> {
     // The last token of a sequence has no row: a token more gives it one.
     let tokens = [prompt, &[0]].concat();
-    let sequence =
-        Sequence { tokens: &tokens, first_target: 1, segment: None, prefix_dropout: None, masks: None };
+    let sequence = Sequence {
+        source: &[],
+        tokens: &tokens,
+        first_target: 1,
+        segment: None,
+        prefix_dropout: None,
+        masks: None,
+    };
     let batch = Batch::pack(&Reference, model.spec(), attachments, &[sequence], 0.0).unwrap();
     let logits = model.logits(&batch, attachments);
     logits[logits.len() - prompt.len() * model.spec().vocab_size..].to_vec()
