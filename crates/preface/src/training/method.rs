@@ -32,6 +32,9 @@ impl Job {
         numbers: Numbers,
     ) -> Result<Box<dyn Method<B>>> {
         let (spec, seed, settings) = (model.spec(), self.config.seed, &self.config.method);
+        if spec.encoder.is_some() && self.config.run.method != MethodName::Prefix {
+            bail!("{}: on an encoder-decoder only method = prefix can be trained so far", self.source.name);
+        }
         Ok(match self.config.run.method {
             MethodName::Prefix => Box::new(self.prefix(model)?),
             MethodName::PromptTuning => Box::new(self.prompt_tuning(model)?),
