@@ -7,7 +7,8 @@ use std::path::Path;
 use preface_backend::Backend;
 use preface_cpu::{CpuBackend, CpuOptions, Precision};
 use preface_model::{Attachments, Batch, Model, ModelFiles, Sequence};
-use preface_tune::init::text_rows;
+use preface_tune::init::{Init, MlpTextInit, text_rows};
+use preface_tune::{Method, Prefix, Reparametrisation, Trained};
 
 /// Workload W1's first batch (bench/make_w1.py): eight WebNLG pairs of SmolLM2's token ids.
 const BATCH: &str = include_str!("w1_first_batch.json");
@@ -61,10 +62,10 @@ fn smollm2_gradients_in_bf16_point_where_those_in_f32_do() {
     let spec = exact.spec();
     let text: Vec<u32> = (0..PREFIX_LEN as u32).map(|i| 900 + 37 * i).collect();
     let from_text = text_rows(&exact, &text, None).unwrap().values;
-    // Of the size of PEFT's start.
-    let random: Vec<f32> =
-        (0..from_text.len()).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0).collect();
-    for (name, prefix) in [("text", from_text), ("random", random)] {
+    let mlp = Reparametrisation::Mlp { mid: 512, text_init: MlpTextInit::Exact };
+    let random = Prefix::new(spec, PREFIX_LEN, mlp, Init::Random, 0, 0).unwrap();
+    let Trained::Prefix(random) = Method::<CpuBackend>::trained(&random) else { unreachable!("a prefix") };
+    for (name, prefix) in [("text", from_text), ("random", random.values)] {
         let (want, got) = (gradient(&exact, &prefix), gradient(&rounded, &prefix));
         let (row_width, layer_width) = (spec.prefix_row_width(), 2 * spec.kv_width());
         let cosines: Vec<f64> = (0..spec.n_layer)
