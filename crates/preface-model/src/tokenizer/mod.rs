@@ -16,14 +16,12 @@ mod format;
 mod gguf;
 mod pair;
 mod pre_tokenizer;
-mod seq2seq;
 mod special;
 mod stream;
 
 pub use self::error::TokenizerError;
 pub use self::format::{Separator, Template, TextFormat};
 pub use self::pair::Pair;
-pub use self::seq2seq::Seq2SeqPair;
 pub use self::special::SpecialTokens;
 pub use self::stream::DecodeStream;
 
@@ -48,8 +46,6 @@ pub struct Tokenizer {
     path: PathBuf,
     /// The ids that are put in front of every text.
     front: Vec<u32>,
-    /// The ids that are put behind every text.
-    back: Vec<u32>,
     puts_blank: bool,
     vocab_size: usize,
 }
@@ -76,9 +72,8 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| malformed(error.to_string()))?;
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        let mut tokenizer =
-            Self { inner, path: path.into(), front: vec![], back: vec![], puts_blank: false, vocab_size };
-        (tokenizer.front, tokenizer.back) = tokenizer.find_around()?;
+        let mut tokenizer = Self { inner, path: path.into(), front: vec![], puts_blank: false, vocab_size };
+        tokenizer.front = tokenizer.find_front()?;
         tokenizer.puts_blank = tokenizer.find_blank()?;
         Ok(tokenizer)
     }
@@ -100,26 +95,6 @@ impl Tokenizer {
         let mut ids = self.front.clone();
         ids.extend_from_slice(self.encoding(text, Special::Without)?.get_ids());
         Ok(ids)
-    }
-
-    /// The ids of a text on its own: with the special tokens that the tokenizer puts around it.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn encode_with_special(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = self.encode_prompt(text)?;
-        ids.extend_from_slice(&self.back);
-        Ok(ids)
-    }
-
-    /// The ids that the tokenizer puts behind a text.
-    pub fn appended(&self) -> &[u32] {
-        &self.back
-    }
-
-    /// How many ids the tokenizer puts around a text.
-    pub(crate) fn n_special_around(&self) -> usize {
-        self.front.len() + self.back.len()
     }
 
     /// The text of some ids. Ids that are not in the vocabulary have no text.
@@ -194,9 +169,9 @@ impl Tokenizer {
         TokenizerError::Failed { path: self.path.clone(), doing, reason }
     }
 
-    /// The ids in front of a text and behind it. They show around a text that has tokens of its own, so one is looked for:
-    /// the letter a, else what some token of the vocabulary stands for.
-    fn find_around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+    /// The ids in front of a text. They show around a text that has tokens of its own, so one is looked for: the letter a,
+    /// else what some token of the vocabulary stands for.
+    fn find_front(&self) -> Result<Vec<u32>, TokenizerError> {
         for id in std::iter::once(None).chain((0..1000).map(Some)) {
             let text = match id {
                 None => "a".to_owned(),
@@ -204,10 +179,9 @@ impl Tokenizer {
             };
             if !self.encoding(&text, Special::Without)?.is_empty() {
                 let encoding = self.encoding(&text, Special::AsTokenizer)?;
-                let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+                let added = encoding.get_special_tokens_mask();
                 let n_front = added.iter().take_while(|&&added| added == 1).count();
-                let n_back = added[n_front..].iter().rev().take_while(|&&added| added == 1).count();
-                return Ok((ids[..n_front].to_vec(), ids[ids.len() - n_back..].to_vec()));
+                return Ok(encoding.get_ids()[..n_front].to_vec());
             }
         }
         Err(TokenizerError::EncodesNothing { path: self.path.clone() })

@@ -14,8 +14,6 @@ pub struct SpecialTokens {
     pub bos: Option<u32>,
     /// The end tokens. Any of them stops generation; the first is trained.
     pub end: Vec<u32>,
-    /// What the decoder of an encoder-decoder starts with, where the model names it.
-    pub decoder_start: Option<u32>,
 }
 
 /// The part of `config.json` and `generation_config.json` that is needed here.
@@ -23,7 +21,6 @@ pub struct SpecialTokens {
 struct Config {
     bos_token_id: Option<u32>,
     eos_token_id: Option<OneOrMany>,
-    decoder_start_token_id: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +42,6 @@ impl SpecialTokens {
             if path.exists() {
                 let found = Self::from_config(&path, &read_small_file(&path)?)?;
                 special.bos = special.bos.or(found.bos);
-                special.decoder_start = special.decoder_start.or(found.decoder_start);
                 if special.end.is_empty() {
                     special.end = found.end;
                 }
@@ -66,7 +62,7 @@ impl SpecialTokens {
             Some(OneOrMany::One(id)) => vec![id],
             Some(OneOrMany::Many(ids)) => ids,
         };
-        Ok(Self { bos: config.bos_token_id, end, decoder_start: config.decoder_start_token_id })
+        Ok(Self { bos: config.bos_token_id, end })
     }
 
     /// Reads `tokenizer.ggml.bos_token_id` and `tokenizer.ggml.eos_token_id`.
@@ -77,7 +73,6 @@ impl SpecialTokens {
         Ok(Self {
             bos: metadata.get("tokenizer.ggml.bos_token_id")?,
             end: metadata.get("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
-            decoder_start: None,
         })
     }
 
@@ -89,15 +84,6 @@ impl SpecialTokens {
         self.end.first().copied().ok_or_else(|| TokenizerError::NoEndToken { path: tokenizer.path().into() })
     }
 
-    /// What the decoder starts with: BOS where the model names nothing else, as in `transformers`.
-    ///
-    /// # Errors
-    /// [`TokenizerError::NoDecoderStart`] if the model names neither.
-    pub fn decoder_start(&self, tokenizer: &Tokenizer) -> Result<u32, TokenizerError> {
-        let start = self.decoder_start.or(self.bos);
-        start.ok_or_else(|| TokenizerError::NoDecoderStart { path: tokenizer.path().into() })
-    }
-
     /// Checks that every id is below `vocab_size`, the rows of the model's embedding.
     ///
     /// # Errors
@@ -107,7 +93,6 @@ impl SpecialTokens {
             .bos
             .iter()
             .map(|id| ("bos_token_id", id))
-            .chain(self.decoder_start.iter().map(|id| ("decoder_start_token_id", id)))
             .chain(self.end.iter().map(|id| ("eos_token_id", id)));
         for (key, &id) in all {
             if id as usize >= vocab_size {

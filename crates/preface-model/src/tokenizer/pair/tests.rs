@@ -6,7 +6,7 @@ use super::*;
 use crate::tokenizer::tests::{LLAMA_BPE, QWEN2, STORIES_TOKENIZER};
 
 fn special() -> SpecialTokens {
-    SpecialTokens { bos: Some(0), end: vec![1, 7], ..SpecialTokens::default() }
+    SpecialTokens { bos: Some(0), end: vec![1, 7] }
 }
 
 fn with(separator: Separator) -> TextFormat {
@@ -107,7 +107,7 @@ fn an_empty_completion_is_an_error_whatever_the_separator() {
 
 #[test]
 fn a_model_without_end_token_cannot_close_a_completion() {
-    let special = SpecialTokens { bos: Some(0), end: vec![], ..SpecialTokens::default() };
+    let special = SpecialTokens { bos: Some(0), end: vec![] };
     let error = TextFormat::default().encode_pair(&QWEN2, &special, "a", "b").unwrap_err();
     assert!(matches!(error, TokenizerError::NoEndToken { .. }), "{error}");
 }
