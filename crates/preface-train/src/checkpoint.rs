@@ -2,14 +2,16 @@
 //!
 //! A checkpoint is a folder `checkpoint-STEP` with `state.json` (step, data position, counters) and
 //! `state.safetensors` (parameters with the MLP, the optimizer's moments, constants of the method, the best parameters
-//! so far). It is written under a temporary name, synced, and renamed; older ones are removed only after that, so the
-//! last good one always survives. Random numbers need no state: order and dropout are functions of seed and position.
+//! so far). It is written under a temporary name, synced, and renamed; those over the limit are removed only after that,
+//! so the last good one always survives. Random numbers need no state: order and dropout are functions of seed and position.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use preface_backend::Backend;
 use preface_data::sampler::Position;
 use preface_model::weights::{SafetensorsFile, TensorSource};
+use preface_tune::Method;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
@@ -66,11 +68,11 @@ pub struct Checkpoint<'a> {
 }
 
 impl Checkpoint<'_> {
-    /// Writes `folder/checkpoint-STEP` and removes older checkpoints.
+    /// Writes `run_folder/checkpoint-STEP` and removes all but the newest `limit` up to this one (0: none).
     ///
     /// # Errors
     /// If the disk does not take it; what was there before still loads.
-    pub fn write(&self, run_folder: &Path) -> Result<PathBuf, CheckpointError> {
+    pub fn write(&self, run_folder: &Path, limit: usize) -> Result<PathBuf, CheckpointError> {
         let target = run_folder.join(format!("{FOLDER}{}", self.state.step));
         let partial = run_folder.join(format!(".{FOLDER}{}.partial", self.state.step));
         if partial.exists() {
@@ -89,8 +91,10 @@ impl Checkpoint<'_> {
             let _ = fs_err::remove_dir_all(&partial);
             return Err(error);
         }
-        for (step, old) in all(run_folder)? {
-            if step < self.state.step {
+        if limit > 0 {
+            let up_to_this =
+                all(run_folder)?.into_iter().rev().skip_while(|(step, _)| *step > self.state.step);
+            for (_, old) in up_to_this.skip(limit) {
                 fs_err::remove_dir_all(&old)?;
             }
         }
@@ -146,6 +150,26 @@ impl Checkpoint<'_> {
             }
         }
         Ok(checkpoint)
+    }
+
+    /// Puts the method where it was; `path` names the checkpoint in errors.
+    ///
+    /// # Errors
+    /// Vectors of another model or method.
+    pub fn restore<B: Backend>(
+        &self,
+        method: &mut dyn Method<B>,
+        path: &Path,
+    ) -> Result<(), CheckpointError> {
+        let fits = |name, got: usize, want: usize| match got == want {
+            true => Ok(()),
+            false => Err(CheckpointError::Length { path: path.into(), name, got, want }),
+        };
+        fits("parameters", self.parameters.len(), method.parameters().values().len())?;
+        fits("constants", self.constants.len(), method.constants().len())?;
+        method.parameters_mut().values_mut().copy_from_slice(&self.parameters);
+        method.set_constants(&self.constants);
+        Ok(())
     }
 
     fn write_files(&self, folder: &Path) -> Result<(), CheckpointError> {

@@ -42,6 +42,8 @@ pub struct TrainSettings {
     pub eval_steps: u64,
     /// Steps between checkpoints; 0 is never (an interrupted run saves one all the same).
     pub save_steps: u64,
+    /// Newest checkpoints that are kept; 0 is all of them.
+    pub save_total_limit: usize,
     /// Evaluations without improvement after which the run stops; 0 is off.
     pub early_stopping_patience: u64,
     /// Whether the parameters of the best evaluation are the result, rather than the last ones.

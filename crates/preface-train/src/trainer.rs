@@ -149,18 +149,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// A checkpoint that cannot be read or belongs to another run.
     pub fn resume(&mut self) -> Result<Option<u64>, TrainError> {
         let Some(checkpoint) = Checkpoint::newest(&self.run_folder)? else { return Ok(None) };
-        let Checkpoint { state, parameters, first_moments, second_moments, constants, best_parameters } =
-            checkpoint;
-        let path = self.run_folder.join(format!("checkpoint-{}", state.step));
-        let fits = |name, got: usize, want: usize| match got == want {
-            true => Ok(()),
-            false => Err(CheckpointError::Length { path: path.clone(), name, got, want }),
-        };
-        fits("parameters", parameters.len(), self.method.parameters().values().len())?;
-        fits("constants", constants.len(), self.method.constants().len())?;
+        let path = self.run_folder.join(format!("checkpoint-{}", checkpoint.state.step));
+        checkpoint.restore(&mut *self.method, &path)?;
+        let Checkpoint { state, first_moments, second_moments, best_parameters, .. } = checkpoint;
         self.sampler.seek(state.position)?;
-        self.method.parameters_mut().values_mut().copy_from_slice(&parameters);
-        self.method.set_constants(&constants);
         self.adam = Adam::restore(
             self.settings.adam,
             state.adam_steps,
@@ -186,7 +178,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let end = self.run_steps(observer)?;
         if end == End::Interrupted {
-            observer.checkpoint(&self.checkpoint().write(&self.run_folder)?);
+            observer.checkpoint(&self.save()?);
         } else if self.settings.load_best_model_at_end && !self.best_parameters.is_empty() {
             self.method.parameters_mut().values_mut().copy_from_slice(&self.best_parameters);
         }
@@ -224,7 +216,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 observer.evaluation(&log);
             }
             if is_due(self.step, save_steps) && self.step < max_steps {
-                observer.checkpoint(&self.checkpoint().write(&self.run_folder)?);
+                observer.checkpoint(&self.save()?);
             }
         }
         Ok(End::Finished)
@@ -318,6 +310,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
         }
         let scores = scores.into_iter().map(|(name, value)| (name, value.into())).collect();
         Ok(EvaluationLog { step: self.step, eval_loss, scores, is_best })
+    }
+
+    fn save(&self) -> Result<PathBuf, CheckpointError> {
+        self.checkpoint().write(&self.run_folder, self.settings.save_total_limit)
     }
 
     fn checkpoint(&self) -> Checkpoint<'_> {

@@ -42,6 +42,7 @@ fn settings() -> TrainSettings {
         logging_steps: 1,
         eval_steps: 0,
         save_steps: 0,
+        save_total_limit: 1,
         early_stopping_patience: 0,
         load_best_model_at_end: false,
         metric_for_best_model: EVAL_LOSS.into(),
@@ -316,7 +317,25 @@ fn only_the_newest_checkpoint_is_kept_and_a_broken_one_gives_way_to_the_one_befo
         fs_err::write(broken.join(file), &bytes[..bytes.len() / 2]).unwrap();
     }
     assert_eq!(Checkpoint::newest(folder.path()).unwrap(), Some(good));
-    assert_eq!(trainer(&mut model, MLP, settings, folder.path()).resume().unwrap(), Some(9));
+    let mut again = trainer(&mut model, MLP, settings, folder.path());
+    assert_eq!(again.resume().unwrap(), Some(9));
+    // What is kept in its place is the newest that this run wrote, not the broken one.
+    let mut next = Checkpoint::newest(folder.path()).unwrap().unwrap();
+    next.state.step = 10;
+    next.write(folder.path(), 1).unwrap();
+    assert_eq!([9, 10, 12].map(exist), [false, true, true]);
+}
+
+#[test]
+fn as_many_checkpoints_are_kept_as_the_limit_says() {
+    let mut model = model("tiny_llama");
+    for (save_total_limit, kept) in [(2, [false, true, true]), (0, [true; 3])] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TrainSettings { save_steps: 3, save_total_limit, ..settings() };
+        trainer(&mut model, MLP, settings, folder.path()).run(&mut ()).unwrap();
+        let exist = |step: u64| folder.path().join(format!("checkpoint-{step}")).exists();
+        assert_eq!([3, 6, 9].map(exist), kept);
+    }
 }
 
 #[test]
@@ -330,7 +349,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_old_one_readable() {
     fs_err::write(folder.path().join(".checkpoint-9.partial"), "in the way").unwrap();
     let mut next = good.clone();
     next.state.step = 9;
-    assert!(next.write(folder.path()).is_err());
+    assert!(next.write(folder.path(), 1).is_err());
     assert_eq!(Checkpoint::newest(folder.path()).unwrap(), Some(good));
 }
 

@@ -29,6 +29,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Train a prefix on pairs of an input and an output
     Train(TrainArgs),
+    /// Make an artefact of a checkpoint
+    Export(ExportArgs),
     /// Answer one prompt, or a file of prompts
     Generate(GenerateArgs),
     /// Answer the inputs of a data file and score the answers against its references
@@ -98,6 +100,19 @@ pub struct TrainArgs {
     pub json: bool,
     #[command(flatten)]
     pub settings: Settings<TrainTables>,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A checkpoint, or a run folder for its newest one
+    pub checkpoint: PathBuf,
+    /// Folder of the artefact
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace an artefact that is in the folder already
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// The model and what is attached to it.

@@ -4,6 +4,7 @@ mod assets;
 mod bench;
 mod demo;
 mod eval;
+mod export;
 mod generate;
 mod inspect;
 mod score;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Score(args) => score::run(&args),

@@ -3,21 +3,16 @@
 use anyhow::Result;
 
 use crate::args::TrainArgs;
-use crate::config::RunConfig;
-use crate::engine::Source;
 use crate::interrupt;
+use crate::training::Job;
 use crate::training::folder::{self, RunFolder};
-use crate::training::{Job, read_data};
 use crate::ui::{self, Output};
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {
     let plan = RunFolder::plan(&args.out, args.settings.typed()?, args.resume, args.force)?;
     let Some((run_folder, typed)) = plan else { return finished(args) };
-    let source = Source::open(&RunConfig::model_of(&typed)?)?;
-    let config = RunConfig::resolve(&typed, source.files.spec().family)?;
-    let (train, valid) = read_data(&config)?;
-    let job = Job::new(config, source, train, valid)?;
+    let job = Job::open(&typed)?;
     interrupt::install()?;
     let finished = job.run(&run_folder)?;
     finished.result.print(run_folder.path(), args.json)

@@ -247,6 +247,7 @@ impl RunConfig {
             logging_steps: training.logging_steps,
             eval_steps,
             save_steps: training.save_steps,
+            save_total_limit: training.save_total_limit,
             early_stopping_patience: training.early_stopping_patience,
             load_best_model_at_end: training.load_best_model_at_end,
             metric_for_best_model: training.metric_for_best_model.clone(),

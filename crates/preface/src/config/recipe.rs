@@ -135,6 +135,7 @@ fn default() -> Recipe {
             logging_steps: 1,
             eval_steps: None,
             save_steps: 500,
+            save_total_limit: 1,
             metric_for_best_model: EVAL_LOSS.into(),
             eval_generate_samples: 200,
             early_stopping_patience: 0,

@@ -160,6 +160,7 @@ pub struct Training {
     /// If absent, those of an epoch.
     pub eval_steps: Option<u64>,
     pub save_steps: u64,
+    pub save_total_limit: usize,
     pub metric_for_best_model: String,
     pub eval_generate_samples: usize,
     pub early_stopping_patience: u64,

@@ -288,6 +288,7 @@ pub const TRAINING: Table = Table {
         rarely("logging_steps", Kind::Integer, "Steps between logged ones"),
         rarely("eval_steps", Kind::Integer, "Steps between evaluations; 0 is never [default: an epoch]"),
         rarely("save_steps", Kind::Integer, "Steps between checkpoints; 0 is never"),
+        rarely("save_total_limit", Kind::Integer, "Newest checkpoints that are kept; 0 is all"),
         rarely(
             "metric_for_best_model",
             Kind::Text,

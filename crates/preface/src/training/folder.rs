@@ -149,7 +149,10 @@ fn remove_run(folder: &Path) -> Result<()> {
 }
 
 /// The settings of a run, and what it found out.
-fn read(run_file: &Path) -> Result<(Typed, Recorded)> {
+///
+/// # Errors
+/// A file that is missing, broken, or was not written by a run.
+pub fn read(run_file: &Path) -> Result<(Typed, Recorded)> {
     let saved = Typed::default().with_file(run_file, TRAIN_TABLES)?;
     let table: toml::Table = toml::from_str(&fs_err::read_to_string(run_file)?)
         .map_err(|error| anyhow!("{}: {}", run_file.display(), error.message()))?;

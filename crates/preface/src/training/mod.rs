@@ -1,6 +1,7 @@
 //! A training run from data to artefact: what `train` and `demo` share.
 
 mod evaluator;
+mod export;
 pub mod folder;
 mod method;
 mod plan;
@@ -19,7 +20,7 @@ use preface_train::{EVAL_LOSS, End, MetricsFile, Outcome, TokenPair, TrainSettin
 use preface_tune::Method;
 
 use crate::adapter::TextForm;
-use crate::config::{Recorded, RunConfig};
+use crate::config::{Recorded, RunConfig, Typed};
 use crate::engine::{self, Source};
 use crate::exit::Reported;
 use crate::measure;
@@ -88,6 +89,17 @@ pub fn read_data(config: &RunConfig) -> Result<(Dataset, Option<Dataset>)> {
 }
 
 impl Job {
+    /// Reads everything that the settings name, but the weights.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and whatever is wrong with a file.
+    pub fn open(typed: &Typed) -> Result<Self> {
+        let source = Source::open(&RunConfig::model_of(typed)?)?;
+        let config = RunConfig::resolve(typed, source.files.spec().family)?;
+        let (train, valid) = read_data(&config)?;
+        Self::new(config, source, train, valid)
+    }
+
     /// Draws the subsets, encodes the texts and checks every length.
     ///
     /// # Errors
@@ -150,6 +162,18 @@ impl Job {
         TextForm { format: self.config.text.clone(), linearisation: self.train.linearisation }
     }
 
+    /// What `run.toml` keeps beside the settings.
+    fn recorded(&self, precision: String, tier: String) -> Recorded {
+        Recorded {
+            preface_version: env!("CARGO_PKG_VERSION").into(),
+            train_sha256: self.train.sha256.clone(),
+            valid_sha256: self.valid.as_ref().map(|valid| valid.sha256.clone()),
+            model_fingerprint: self.fingerprint.to_string(),
+            precision,
+            tier,
+        }
+    }
+
     /// Trains from the beginning, or from the newest checkpoint of a run that is resumed, and leaves everything in the
     /// run folder. What an earlier run left there is removed when nothing can go wrong any more but training itself.
     ///
@@ -173,14 +197,7 @@ impl Job {
         let described = model.backend().describe();
         self.config.compute.precision = described.precision.to_owned();
         self.config.compute.tier = described.tier.clone();
-        let recorded = Recorded {
-            preface_version: env!("CARGO_PKG_VERSION").into(),
-            train_sha256: self.train.sha256.clone(),
-            valid_sha256: self.valid.as_ref().map(|valid| valid.sha256.clone()),
-            model_fingerprint: self.fingerprint.to_string(),
-            precision: described.precision.into(),
-            tier: described.tier,
-        };
+        let recorded = self.recorded(described.precision.into(), described.tier);
         if let Some(earlier) = run_folder.recorded() {
             folder::check_same(earlier, &recorded)?;
         }
@@ -289,9 +306,10 @@ fn settings(
 
 fn interrupted(outcome: &Outcome, folder: &Path) -> anyhow::Error {
     ui::note(&format!(
-        "stopped after step {}; the checkpoint is saved. Go on with: preface train --out {} --resume",
-        outcome.step,
-        folder.display()
+        "stopped after step {step}; the checkpoint is saved. Go on with: preface train --out {folder} --resume\n\
+         or take it as it stands: preface export {folder} --out DIR",
+        step = outcome.step,
+        folder = folder.display()
     ));
     anyhow!(Reported)
 }

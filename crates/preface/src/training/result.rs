@@ -133,35 +133,22 @@ impl RunResult {
     pub fn write(&mut self, job: &Job, folder: &Path, trained: &Trained) -> Result<()> {
         let spec = job.source.files.spec();
         let model = job.model_folder()?;
-        let description = self.description(job)?;
+        let trained_with = TrainedWith { precision: self.precision.clone(), tier: self.tier.clone() };
+        let description = job.description(self.scores(job), trained_with)?;
         self.prefix_sha256 = artefact::write_trained(folder, trained, spec, &description, model.as_ref())?;
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');
         Ok(artefact::replace_files(folder, &[(folder::RESULT, json.into_bytes())])?)
     }
 
-    /// What is shared: nothing of this machine.
-    fn description(&self, job: &Job) -> Result<Description> {
-        let mut recipe = serde_json::to_value(&self.settings)?;
-        if let Some(settings) = recipe.as_object_mut() {
-            for of_this_machine in ["model", "train", "valid", "threads", "tier"] {
-                settings.remove(of_this_machine);
-            }
-        }
+    /// On the validation data.
+    fn scores(&self, job: &Job) -> Vec<Score> {
         let pairs = format!("validation|pairs:{}", job.valid_counts.pairs);
         let score = |name: &str, score: f64| Score { name: name.into(), score, signature: pairs.clone() };
         let mut scores: Vec<Score> = self.eval_loss.iter().map(|loss| score("eval_loss", *loss)).collect();
         let generated = self.best.iter().filter(|best| best.metric != preface_train::EVAL_LOSS);
         scores.extend(generated.map(|best| score(&best.metric, best.value)));
-        Ok(Description {
-            base_model: public_name(&job.source.name).map(Into::into),
-            fingerprint: job.fingerprint.clone(),
-            text: serde_json::to_value(job.text_form())?,
-            recipe,
-            data_hash: Some(job.train.sha256.clone()),
-            scores,
-            trained_with: TrainedWith { precision: self.precision.clone(), tier: self.tier.clone() },
-        })
+        scores
     }
 
     /// Prints the result.
@@ -195,5 +182,26 @@ impl RunResult {
             out.line(&line)?;
         }
         out.finish()
+    }
+}
+
+impl Job {
+    /// What is shared of a run: nothing of this machine.
+    pub(super) fn description(&self, scores: Vec<Score>, trained_with: TrainedWith) -> Result<Description> {
+        let mut recipe = serde_json::to_value(self.config.to_table())?;
+        if let Some(settings) = recipe.as_object_mut() {
+            for of_this_machine in ["model", "train", "valid", "threads", "tier"] {
+                settings.remove(of_this_machine);
+            }
+        }
+        Ok(Description {
+            base_model: public_name(&self.source.name).map(Into::into),
+            fingerprint: self.fingerprint.clone(),
+            text: serde_json::to_value(self.text_form())?,
+            recipe,
+            data_hash: Some(self.train.sha256.clone()),
+            scores,
+            trained_with,
+        })
     }
 }

@@ -5,11 +5,12 @@ use crate::common::*;
 #[test]
 fn help_texts_are_those_of_the_snapshots() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &["--help"],
         &["demo", "--help"],
         &["train", "-h"],
         &["train", "--help"],
+        &["export", "--help"],
         &["generate", "--help"],
         &["eval", "--help"],
         &["score", "--help"],

@@ -150,6 +150,42 @@ fn ctrl_c_saves_and_the_resumed_run_equals_the_unbroken_one() {
 }
 
 #[test]
+fn an_exported_checkpoint_is_what_a_run_that_ends_there_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_pairs(folder, "train.jsonl", 40);
+    let constant = ["--set", "lr_scheduler_type=constant", "--set", "init=random"];
+    let limits = ["--max-steps", "6", "--set", "save_steps=2", "--set", "save_total_limit=2"];
+    done(folder, &train("long", &[&constant[..], &limits].concat()));
+    done(folder, &train("short", &[&constant[..], &["--max-steps", "4"]].concat()));
+    assert!(!folder.join("long/checkpoint-6").exists(), "the last step is in the artefact");
+    refused(
+        folder,
+        &["export", "long/checkpoint-5", "--out", "at-5"],
+        1,
+        &["checkpoint-5", "no such folder"],
+    );
+    done(folder, &["export", "long/checkpoint-4", "--out", "at-4"]);
+    assert_eq!(artefact(folder, "at-4"), artefact(folder, "short"));
+    done(folder, &["export", "long", "--out", "newest"]);
+    assert_eq!(artefact(folder, "newest"), artefact(folder, "short"));
+    done(folder, &["export", "long/checkpoint-2", "--out", "at-2"]);
+    assert_ne!(artefact(folder, "at-2"), artefact(folder, "short"));
+    done(
+        folder,
+        &["generate", "--model", MODEL, "--adapter", "at-4", "--prompt", "A", "--max-new-tokens", "2"],
+    );
+
+    refused(folder, &["export", "long", "--out", "at-4"], 1, &["at-4", "exists", "--force"]);
+    refused(folder, &["export", "short", "--out", "none"], 1, &["short", "no checkpoint"]);
+    fs_err::rename(folder.join("long/checkpoint-4"), folder.join("alone")).unwrap();
+    refused(folder, &["export", "alone", "--out", "none"], 1, &["alone", "run.toml"]);
+    write_pairs(folder, "train.jsonl", 41);
+    refused(folder, &["export", "long", "--out", "none"], 1, &["the training data has changed"]);
+    assert!(!folder.join("none").exists());
+}
+
+#[test]
 fn a_folder_in_use_needs_resume_or_force() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
