@@ -15,7 +15,7 @@ use crate::layer::{
     rotary_table, sinusoidal_table,
 };
 use crate::model::HeadBias;
-use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::tokenizer::{SpecialTokens, TargetConfig, TargetTokens, Tokenizer, TokenizerError};
 use crate::weight_format::Keep;
 use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
 use crate::{
@@ -238,7 +238,7 @@ impl ModelFiles {
     /// If there is none, it does not parse, or it knows tokens that the embedding has no rows for.
     pub fn tokenizer(&self) -> Result<(Tokenizer, SpecialTokens), LoadError> {
         let name = self.path.to_string_lossy();
-        let (tokenizer, special) = match (&self.weights, name.strip_prefix(builtin::SCHEME)) {
+        let (tokenizer, mut special) = match (&self.weights, name.strip_prefix(builtin::SCHEME)) {
             (_, Some(name)) => {
                 let files =
                     builtin::find(name).ok_or_else(|| LoadError::UnknownBuiltin { name: name.into() })?;
@@ -258,6 +258,10 @@ impl ModelFiles {
                 tokenizer: tokenizer.vocab_size(),
                 embedding: self.spec.vocab_size,
             });
+        }
+        if self.spec.encoder.is_some() {
+            let config = TargetConfig::from_folder(&self.path)?;
+            special.target = Some(TargetTokens::new(&tokenizer, &special, config)?);
         }
         special.check(&tokenizer, self.spec.vocab_size)?;
         Ok((tokenizer, special))

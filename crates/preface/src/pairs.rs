@@ -86,7 +86,7 @@ impl Encoder<'_> {
                 .format
                 .encode_pair(self.tokenizer, self.special, pair.prompt, pair.completion)
                 .map_err(|error| anyhow!("{}: {error}", at()))?;
-            let (mut prompt, mut completion) = (ids.prompt, ids.completion);
+            let (source, mut prompt, mut completion) = (ids.source, ids.prompt, ids.completion);
             let n_token = prompt.len() + completion.len();
             if let Some(max_length) = self.max_length.filter(|max_length| *max_length < n_token) {
                 self.shorten(&mut prompt, max_length.saturating_sub(completion.len()));
@@ -102,7 +102,7 @@ impl Encoder<'_> {
             }
             // The last token is only predicted, so it needs no position.
             self.check(prompt.len() + completion.len() - 1, &at)?;
-            encoded.pairs.push(TokenPair { source: Vec::new(), prompt, completion, line: pair.line });
+            encoded.pairs.push(TokenPair { source, prompt, completion, line: pair.line });
         }
         Ok(encoded)
     }
@@ -118,10 +118,11 @@ impl Encoder<'_> {
     ) -> Result<Vec<Vec<u32>>> {
         prompts
             .map(|(prompt, place)| {
-                let mut ids = self
+                let input = self
                     .format
-                    .encode_prompt(self.tokenizer, self.special, prompt)
+                    .encode_input(self.tokenizer, self.special, prompt)
                     .map_err(|error| anyhow!("{place}: {error}"))?;
+                let mut ids = input.prompt;
                 if let Some(max_length) = self.max_length {
                     self.shorten(&mut ids, max_length.saturating_sub(max_new_tokens).max(1));
                 }

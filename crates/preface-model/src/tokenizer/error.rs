@@ -138,6 +138,18 @@ pub enum TokenizerError {
         /// The completion.
         completion: String,
     },
+    /// An encoder would have nothing to read.
+    #[error("the input {input:?} has no token for the encoder to read")]
+    EmptySource {
+        /// The input, in its template.
+        input: String,
+    },
+    /// A decoder has nothing to start from.
+    #[error("{path}: the model names no token for the decoder to start with (`decoder_start_token_id`)")]
+    NoDecoderStart {
+        /// The tokenizer's file.
+        path: PathBuf,
+    },
     /// A completion cannot be closed, a text cannot be ended.
     #[error("{path}: the model names no end token (`eos_token_id`)")]
     NoEndToken {

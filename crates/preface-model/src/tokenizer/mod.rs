@@ -3,7 +3,8 @@
 //! A tokenizer comes from a `tokenizer.json` or from the metadata of a GGUF file. Truncation and padding that a
 //! `tokenizer.json` may ask for are switched off: rows are packed, and a text is cut only when the user says so.
 //!
-//! [`TextFormat`] turns a prompt and its completion into ids, the same way for training, evaluation and generation.
+//! [`TextFormat`] turns a prompt and its completion into ids, the same way for training, evaluation and generation, in
+//! decoder-only models (`pair.rs`) and encoder-decoders (`seq2seq.rs`).
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,14 @@ mod format;
 mod gguf;
 mod pair;
 mod pre_tokenizer;
+mod seq2seq;
 mod special;
 mod stream;
 
 pub use self::error::TokenizerError;
 pub use self::format::{Separator, Template, TextFormat};
-pub use self::pair::Pair;
+pub use self::pair::{Input, Pair};
+pub use self::seq2seq::{TargetConfig, TargetTokens};
 pub use self::special::SpecialTokens;
 pub use self::stream::DecodeStream;
 
@@ -46,6 +49,8 @@ pub struct Tokenizer {
     path: PathBuf,
     /// The ids that are put in front of every text.
     front: Vec<u32>,
+    /// The ids that are put behind it.
+    back: Vec<u32>,
     puts_blank: bool,
     vocab_size: usize,
 }
@@ -72,8 +77,9 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| malformed(error.to_string()))?;
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        let mut tokenizer = Self { inner, path: path.into(), front: vec![], puts_blank: false, vocab_size };
-        tokenizer.front = tokenizer.find_front()?;
+        let (front, back) = (vec![], vec![]);
+        let mut tokenizer = Self { inner, path: path.into(), front, back, puts_blank: false, vocab_size };
+        (tokenizer.front, tokenizer.back) = tokenizer.find_around()?;
         tokenizer.puts_blank = tokenizer.find_blank()?;
         Ok(tokenizer)
     }
@@ -125,6 +131,16 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The ids that the tokenizer puts in front of every text.
+    pub fn front(&self) -> &[u32] {
+        &self.front
+    }
+
+    /// The ids that the tokenizer puts behind every text.
+    pub fn back(&self) -> &[u32] {
+        &self.back
+    }
+
     /// Whether the tokenizer puts a token (BOS) in front of every text.
     pub fn adds_bos(&self) -> bool {
         !self.front.is_empty()
@@ -169,9 +185,9 @@ impl Tokenizer {
         TokenizerError::Failed { path: self.path.clone(), doing, reason }
     }
 
-    /// The ids in front of a text. They show around a text that has tokens of its own, so one is looked for: the letter a,
-    /// else what some token of the vocabulary stands for.
-    fn find_front(&self) -> Result<Vec<u32>, TokenizerError> {
+    /// The ids in front of a text and behind it. They show around a text that has tokens of its own, so one is looked for:
+    /// the letter a, else what some token of the vocabulary stands for.
+    fn find_around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
         for id in std::iter::once(None).chain((0..1000).map(Some)) {
             let text = match id {
                 None => "a".to_owned(),
@@ -181,7 +197,9 @@ impl Tokenizer {
                 let encoding = self.encoding(&text, Special::AsTokenizer)?;
                 let added = encoding.get_special_tokens_mask();
                 let n_front = added.iter().take_while(|&&added| added == 1).count();
-                return Ok(encoding.get_ids()[..n_front].to_vec());
+                let n_back = added[n_front..].iter().rev().take_while(|&&added| added == 1).count();
+                let ids = encoding.get_ids();
+                return Ok((ids[..n_front].to_vec(), ids[ids.len() - n_back..].to_vec()));
             }
         }
         Err(TokenizerError::EncodesNothing { path: self.path.clone() })

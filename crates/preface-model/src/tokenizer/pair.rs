@@ -1,4 +1,4 @@
-//! From text to tokens, for decoder-only models.
+//! From text to tokens; the rules of decoder-only models (those of encoder-decoders stand in `seq2seq.rs`).
 //!
 //! ```text
 //! encode(prompt, with the special tokens in front) ++ encode(separator ++ completion) ++ [end]
@@ -10,10 +10,21 @@
 
 use crate::tokenizer::{Separator, Special, SpecialTokens, TextFormat, Tokenizer, TokenizerError};
 
+/// What a model is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// Ids that the encoder reads; empty where the model has none.
+    pub source: Vec<u32>,
+    /// Ids that the decoder continues; in an encoder-decoder its start token.
+    pub prompt: Vec<u32>,
+}
+
 /// One training or evaluation sequence: `prompt ++ completion`, with loss on every token of the completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// Ids that the model is given.
+    /// Ids that the encoder reads; empty where the model has none.
+    pub source: Vec<u32>,
+    /// Ids that the decoder is given.
     pub prompt: Vec<u32>,
     /// Ids that it is to write: separator, text, end token. Never empty.
     pub completion: Vec<u32>,
@@ -28,27 +39,35 @@ impl TextFormat {
     /// The ids before the completion, which is where generation begins.
     ///
     /// # Errors
-    /// If the `tokenizers` crate fails, or the separator is BOS and the model has neither BOS nor end token.
-    pub fn encode_prompt(
+    /// If the `tokenizers` crate fails, or the separator is BOS and the model has neither BOS nor end token;
+    /// [`TokenizerError::EmptySource`] if an encoder would have nothing to read.
+    pub fn encode_input(
         &self,
         tokenizer: &Tokenizer,
         special: &SpecialTokens,
         prompt: &str,
-    ) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = match &self.template {
-            Some(template) => tokenizer.encode_prompt(&template.fill(prompt))?,
-            None => tokenizer.encode_prompt(prompt)?,
-        };
+    ) -> Result<Input, TokenizerError> {
+        let filled = self.template.as_ref().map(|template| template.fill(prompt));
+        let text = filled.as_deref().unwrap_or(prompt);
+        if let Some(target) = &special.target {
+            let ids = tokenizer.encode(text, Special::Without)?;
+            if ids.is_empty() {
+                return Err(TokenizerError::EmptySource { input: text.into() });
+            }
+            let source = [tokenizer.front(), &ids, tokenizer.back()].concat();
+            return Ok(Input { source, prompt: vec![target.start] });
+        }
+        let mut ids = tokenizer.encode_prompt(text)?;
         if self.separator == Separator::Bos {
             ids.push(special.bos.map_or_else(|| special.trained_end(tokenizer), Ok)?);
         }
-        Ok(ids)
+        Ok(Input { source: Vec::new(), prompt: ids })
     }
 
     /// A prompt and its completion.
     ///
     /// # Errors
-    /// As [`TextFormat::encode_prompt`]; [`TokenizerError::EmptyCompletion`] if the completion itself has no tokens;
+    /// As [`TextFormat::encode_input`]; [`TokenizerError::EmptyCompletion`] if the completion itself has no tokens;
     /// [`TokenizerError::NoEndToken`] if the model names none.
     pub fn encode_pair(
         &self,
@@ -58,8 +77,9 @@ impl TextFormat {
         completion: &str,
     ) -> Result<Pair, TokenizerError> {
         // Nothing is separated from nothing: a document without a prompt begins as it stands.
-        let separator = if prompt.is_empty() { "" } else { self.separator_before(tokenizer, completion) };
-        let prompt = self.encode_prompt(tokenizer, special, prompt)?;
+        let is_separated = !prompt.is_empty() && special.target.is_none();
+        let separator = if is_separated { self.separator_before(tokenizer, completion) } else { "" };
+        let Input { source, prompt } = self.encode_input(tokenizer, special, prompt)?;
         let separated = format!("{separator}{completion}");
         let mut ids = tokenizer.encode(&separated, Special::Without)?;
         // A separator must not pass for a completion. White space may vanish in a normaliser, so it is tried alone.
@@ -69,8 +89,14 @@ impl TextFormat {
         if ids.is_empty() || alone_is_empty()? {
             return Err(TokenizerError::EmptyCompletion { completion: completion.into() });
         }
-        ids.push(special.trained_end(tokenizer)?);
-        Ok(Pair { prompt, completion: ids })
+        let completion = match &special.target {
+            Some(target) => target.labels(&ids),
+            None => {
+                ids.push(special.trained_end(tokenizer)?);
+                ids
+            }
+        };
+        Ok(Pair { source, prompt, completion })
     }
 
     /// The text that goes before a completion.

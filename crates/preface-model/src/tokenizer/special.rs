@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::tokenizer::{Tokenizer, TokenizerError, read_small_file};
+use crate::tokenizer::{TargetTokens, Tokenizer, TokenizerError, read_small_file};
 use crate::weights::gguf::Metadata;
 
 /// The tokens that begin and end a text.
@@ -14,6 +14,8 @@ pub struct SpecialTokens {
     pub bos: Option<u32>,
     /// The end tokens. Any of them stops generation; the first is trained.
     pub end: Vec<u32>,
+    /// What stands around the text of an encoder-decoder's decoder; present exactly if the model has an encoder.
+    pub target: Option<TargetTokens>,
 }
 
 /// The part of `config.json` and `generation_config.json` that is needed here.
@@ -62,7 +64,7 @@ impl SpecialTokens {
             Some(OneOrMany::One(id)) => vec![id],
             Some(OneOrMany::Many(ids)) => ids,
         };
-        Ok(Self { bos: config.bos_token_id, end })
+        Ok(Self { bos: config.bos_token_id, end, target: None })
     }
 
     /// Reads `tokenizer.ggml.bos_token_id` and `tokenizer.ggml.eos_token_id`.
@@ -73,6 +75,7 @@ impl SpecialTokens {
         Ok(Self {
             bos: metadata.get("tokenizer.ggml.bos_token_id")?,
             end: metadata.get("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
+            target: None,
         })
     }
 
@@ -93,7 +96,9 @@ impl SpecialTokens {
             .bos
             .iter()
             .map(|id| ("bos_token_id", id))
-            .chain(self.end.iter().map(|id| ("eos_token_id", id)));
+            .chain(self.end.iter().map(|id| ("eos_token_id", id)))
+            .chain(self.target.iter().map(|target| ("decoder_start_token_id", &target.start)))
+            .chain(self.target.iter().flat_map(|target| &target.front).map(|id| ("forced_bos_token_id", id)));
         for (key, &id) in all {
             if id as usize >= vocab_size {
                 let (path, id) = (tokenizer.path().into(), u64::from(id));

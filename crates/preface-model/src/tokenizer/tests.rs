@@ -155,16 +155,16 @@ fn truncation_and_padding_of_the_file_are_switched_off() {
 #[test]
 fn special_tokens_come_from_where_each_format_keeps_them() {
     let from = |json: &str| SpecialTokens::from_config("config.json".as_ref(), json.as_bytes());
-    assert_eq!(from(STORIES_CONFIG).unwrap(), SpecialTokens { bos: Some(1), end: vec![2] });
+    assert_eq!(from(STORIES_CONFIG).unwrap(), SpecialTokens { bos: Some(1), end: vec![2], target: None });
     let several = from(r#"{"eos_token_id": [7, 8], "bos_token_id": null}"#).unwrap();
-    assert_eq!(several, SpecialTokens { bos: None, end: vec![7, 8] });
+    assert_eq!(several, SpecialTokens { bos: None, end: vec![7, 8], target: None });
     assert_eq!(from("{}").unwrap(), SpecialTokens::default());
     let error = from(r#"{"eos_token_id": "</s>"}"#).unwrap_err();
     assert!(matches!(error, TokenizerError::Json { .. }), "{error}");
 
     let gguf = GgufFile::from_bytes("case.gguf", golden!("qwen2.gguf").to_vec()).unwrap();
     let special = SpecialTokens::from_gguf(gguf.metadata()).unwrap();
-    assert_eq!(special, SpecialTokens { bos: Some(0), end: vec![1] });
+    assert_eq!(special, SpecialTokens { bos: Some(0), end: vec![1], target: None });
     special.check(&QWEN2, 2).unwrap();
     let error = special.check(&QWEN2, 1).unwrap_err();
     assert!(matches!(error, TokenizerError::SpecialOutOfRange { key: "eos_token_id", id: 1, .. }), "{error}");
@@ -176,9 +176,9 @@ fn generation_config_goes_before_config() {
     let read = || SpecialTokens::from_folder(folder.path()).unwrap();
     assert_eq!(read(), SpecialTokens::default());
     fs_err::write(folder.path().join("config.json"), r#"{"bos_token_id": 1, "eos_token_id": 2}"#).unwrap();
-    assert_eq!(read(), SpecialTokens { bos: Some(1), end: vec![2] });
+    assert_eq!(read(), SpecialTokens { bos: Some(1), end: vec![2], target: None });
     fs_err::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [3, 2]}"#).unwrap();
-    assert_eq!(read(), SpecialTokens { bos: Some(1), end: vec![3, 2] });
+    assert_eq!(read(), SpecialTokens { bos: Some(1), end: vec![3, 2], target: None });
 }
 
 #[test]

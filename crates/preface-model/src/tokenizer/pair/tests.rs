@@ -6,7 +6,7 @@ use super::*;
 use crate::tokenizer::tests::{LLAMA_BPE, QWEN2, STORIES_TOKENIZER};
 
 fn special() -> SpecialTokens {
-    SpecialTokens { bos: Some(0), end: vec![1, 7] }
+    SpecialTokens { bos: Some(0), end: vec![1, 7], target: None }
 }
 
 fn with(separator: Separator) -> TextFormat {
@@ -74,11 +74,11 @@ fn the_bos_separator_stands_in_the_prompt_in_generation_too() {
     let got = pair(&format, &QWEN2, "rows", "text");
     assert_eq!(got.prompt, [ids(&QWEN2, "rows"), vec![0]].concat());
     assert_eq!(got.completion, completion(&QWEN2, "text"));
-    assert_eq!(format.encode_prompt(&QWEN2, &special(), "rows").unwrap(), got.prompt);
+    assert_eq!(format.encode_input(&QWEN2, &special(), "rows").unwrap().prompt, got.prompt);
     let no_bos = SpecialTokens { bos: None, ..special() };
-    assert_eq!(format.encode_prompt(&QWEN2, &no_bos, "").unwrap(), [1], "the end token in its place");
+    assert_eq!(format.encode_input(&QWEN2, &no_bos, "").unwrap().prompt, [1], "the end token in its place");
     let neither = SpecialTokens::default();
-    assert!(matches!(format.encode_prompt(&QWEN2, &neither, "a"), Err(TokenizerError::NoEndToken { .. })));
+    assert!(matches!(format.encode_input(&QWEN2, &neither, "a"), Err(TokenizerError::NoEndToken { .. })));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_template_stands_around_the_prompt() {
     let got = pair(&format, &QWEN2, "the rows", "text");
     assert_eq!(got.prompt, ids(&QWEN2, "Describe: the rows ->"));
     assert_eq!(
-        TextFormat::raw().encode_prompt(&QWEN2, &special(), "the rows").unwrap(),
+        TextFormat::raw().encode_input(&QWEN2, &special(), "the rows").unwrap().prompt,
         ids(&QWEN2, "the rows")
     );
 }
@@ -107,7 +107,7 @@ fn an_empty_completion_is_an_error_whatever_the_separator() {
 
 #[test]
 fn a_model_without_end_token_cannot_close_a_completion() {
-    let special = SpecialTokens { bos: Some(0), end: vec![] };
+    let special = SpecialTokens { bos: Some(0), end: vec![], target: None };
     let error = TextFormat::default().encode_pair(&QWEN2, &special, "a", "b").unwrap_err();
     assert!(matches!(error, TokenizerError::NoEndToken { .. }), "{error}");
 }
@@ -134,7 +134,7 @@ proptest! {
             let format = with(separator);
             for tokenizer in [&*QWEN2, &*LLAMA_BPE, &*STORIES_TOKENIZER] {
                 let pair = pair(&format, tokenizer, &prompt, &completion);
-                prop_assert_eq!(&pair.prompt, &format.encode_prompt(tokenizer, &special(), &prompt).unwrap());
+                prop_assert_eq!(&pair.prompt, &format.encode_input(tokenizer, &special(), &prompt).unwrap().prompt);
                 prop_assert!(pair.completion.len() >= 2 && pair.completion.ends_with(&[1]));
             }
         }
