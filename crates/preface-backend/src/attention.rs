@@ -123,7 +123,30 @@ pub struct AttentionCall<'a, B: Backend> {
     pub stores: &'a [KeyStore],
     /// Added to the scores of key runs that have a position.
     pub relative_bias: Option<RelativeBias<'a, B>>,
+    /// Dropout of the probabilities.
+    pub dropout: Option<AttentionDropout<'a, B>>,
 }
+
+/// Dropout of attention's probabilities, behind the softmax: what a query gets of a key is multiplied by
+/// [`RowMask::attention_factor`](crate::RowMask::attention_factor), the others' shares stay what they are.
+///
+/// Keys are numbered as the plan lists them, from 0 on for each run of queries, those of all runs through, seen or not.
+pub struct AttentionDropout<'a, B: Backend> {
+    /// For each row of queries.
+    pub masks: &'a B::Masks,
+    /// Probability, in `0..1`.
+    pub probability: f32,
+    /// Number of the place in the model.
+    pub layer: u32,
+}
+
+impl<B: Backend> Clone for AttentionDropout<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for AttentionDropout<'_, B> {}
 
 impl<B: Backend> Clone for RelativeBias<'_, B> {
     fn clone(&self) -> Self {

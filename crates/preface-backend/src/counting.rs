@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
-    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place, Rotation,
-    RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
+    Activation, AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place,
+    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 /// Bytes of a matrix of so many rows and columns.
@@ -174,6 +174,8 @@ impl Backend for Counting {
 
     fn dropout(&self, (): &(), _: f32, _: u32, _: &CountedRows, _: &mut CountedRows) {}
 
+    fn activation_grad(&self, _: Activation, _: &CountedRows, _: &CountedRows, _: &mut CountedRows) {}
+
     fn add(&self, _: &CountedRows, _: &mut CountedRows) {}
 
     fn weight_grad(&self, _: &CountedRows, _: &CountedRows, _: usize, _: &mut CountedRows) {}
@@ -192,6 +194,17 @@ impl Backend for Counting {
     }
 
     fn embed_grad(&self, _: &usize, _: f32, _: &CountedRows, _: usize, _: &mut CountedRows) {}
+
+    fn attention_bias_grad(
+        &self,
+        _: &AttentionCall<'_, Self>,
+        _: &CountedRows,
+        _: &CountedRows,
+        _: &usize,
+        _: usize,
+        _: &mut CountedRows,
+    ) {
+    }
 
     fn head_grad(&self, _: &Head<'_, Self>, _: &CountedRows, _: &usize, _: usize, _: &mut CountedRows) {}
 

@@ -44,6 +44,21 @@ impl RowMask {
         let element = u64::from(self.row) * width as u64 + column as u64;
         Dropout { probability, stream: self.stream }.factor(layer, element)
     }
+
+    /// What the share of key number `key` is multiplied by, for this row's query in head `head` of `n_head`.
+    pub fn attention_factor(
+        self,
+        probability: f32,
+        layer: u32,
+        n_head: usize,
+        head: usize,
+        key: usize,
+    ) -> f32 {
+        // Far more keys than a model has positions.
+        const KEY_BITS: u32 = 20;
+        let query = u64::from(self.row) * n_head as u64 + head as u64;
+        Dropout { probability, stream: self.stream }.factor(layer, query << KEY_BITS ^ key as u64)
+    }
 }
 
 /// Finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64 bits with full avalanche.

@@ -32,7 +32,8 @@ mod reference;
 
 pub use activation::{Activation, Function};
 pub use attention::{
-    AttentionCall, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun, RelativeBias, StoreGrad,
+    AttentionCall, AttentionDropout, AttentionPlan, AttentionShape, KeyRun, KeyStore, Place, QueryRun,
+    RelativeBias, StoreGrad,
 };
 pub use blocks::{BlockFormat, BlockMatrix};
 pub use counting::{CountedRows, CountedWeight, Counting, SizeOf};
@@ -234,6 +235,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
         x: &Self::Rows,
         out: &mut Self::Rows,
     );
+    /// `out = d * activation'(kept)`: [`Epilogue::ActivateGrad`] of a sum that is there already.
+    fn activation_grad(
+        &self,
+        activation: Activation,
+        kept: &Self::Rows,
+        d: &Self::Rows,
+        out: &mut Self::Rows,
+    );
     /// `out += x`
     fn add(&self, x: &Self::Rows, out: &mut Self::Rows);
     /// `grads[first + o * n_in + k] += sum_i d_out[i, o] x[i, k]`: the gradient of a weight `[n_out, n_in]`. The
@@ -257,6 +266,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
         ids: &Self::Index,
         scale: f32,
         d_out: &Self::Rows,
+        first: usize,
+        grads: &mut Self::Rows,
+    );
+    /// The gradient of a relative bias: what each pair of a query and a key gives to the score of its entry
+    /// ([`RelativeBias::entry`]) is added to `grads[first + places[entry]]`. Several entries may have one place.
+    fn attention_bias_grad(
+        &self,
+        call: &AttentionCall<'_, Self>,
+        log_sum_exp: &Self::Rows,
+        d_out: &Self::Rows,
+        places: &Self::Index,
         first: usize,
         grads: &mut Self::Rows,
     );

@@ -197,6 +197,7 @@ fn step<B: Backend>(backend: &B, model: &Model<B>, lengths: &[usize], times: &mu
             query: place(0, 0),
             stores: &stores,
             relative_bias: None,
+            dropout: None,
         };
         times.measure("attention forward", attention_flop, || {
             backend.attention(&call, &mut attended, Some(&mut log_sum_exp));
@@ -278,6 +279,7 @@ fn step<B: Backend>(backend: &B, model: &Model<B>, lengths: &[usize], times: &mu
             query: place(0, 0),
             stores: &stores,
             relative_bias: None,
+            dropout: None,
         };
         let d_stores = stores.map(Some);
         times.measure("attention backward", attention_flop * 5 / 2, || {

@@ -1,11 +1,49 @@
 //! Activation functions and gates over row pieces.
 
-use preface_backend::Function;
+use preface_backend::{Activation, Function};
 
+use crate::CpuBackend;
+use crate::rows::RowKernel;
 use crate::simd::{
     Simd, combine, exact_gelu_slope, exact_gelu_value, gelu_slope, gelu_value, map, relu_slope, relu_value,
     sigmoid,
 };
+use crate::storage::{CpuRows, SharedRows};
+
+/// The way back through an activation, of a gradient that is there already.
+pub fn grad(backend: &CpuBackend, activation: Activation, kept: &CpuRows, d: &CpuRows, out: &mut CpuRows) {
+    let width = activation.input_width(d.width);
+    assert_eq!((kept.n_row, kept.width), (d.n_row, width), "activation_grad: what the activation kept");
+    assert_eq!((out.n_row, out.width), (d.n_row, width), "activation_grad: shape of out");
+    let kernel = Grad { activation, kept, d, out: out.share() };
+    backend.for_rows(d.n_row, width, d.width + 2 * width, &kernel);
+}
+
+struct Grad<'a> {
+    activation: Activation,
+    kept: &'a CpuRows,
+    d: &'a CpuRows,
+    out: SharedRows<'a>,
+}
+
+impl RowKernel for Grad<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, row: usize, scratch: &mut [f32]) {
+        let (n, width) = (self.d.width, self.kept.width);
+        let (d, rest) = scratch.split_at_mut(n);
+        let (kept, to) = rest.split_at_mut(width);
+        let d = self.d.row(row).floats(simd, d);
+        let kept = self.kept.row(row).floats(simd, kept);
+        if self.activation.gated {
+            let (d_gate, d_up) = to.split_at_mut(n);
+            gate_grad(simd, self.activation.function, [d, &kept[..n], &kept[n..]], d_gate, &mut d_up[..n]);
+        } else {
+            activate_grad(simd, self.activation.function, d, kept, &mut to[..n]);
+        }
+        // SAFETY: `for_rows` hands out each row once.
+        unsafe { self.out.part(row, 0..width) }.write(simd, &to[..width]);
+    }
+}
 
 /// `x = f(x)`
 #[inline(always)]

@@ -46,8 +46,8 @@ mod weight_grad;
 use std::ops::{Deref, DerefMut, Range};
 
 use preface_backend::{
-    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place, Rotation,
-    RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
+    Activation, AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place,
+    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 pub use attention::CpuPlan;
@@ -364,6 +364,18 @@ impl Backend for CpuBackend {
         attention::backward(self, call, log_sum_exp, d_out, d_query, d_stores, grads);
     }
 
+    fn attention_bias_grad(
+        &self,
+        call: &AttentionCall<'_, Self>,
+        log_sum_exp: &CpuRows,
+        d_out: &CpuRows,
+        places: &CpuIndex,
+        first: usize,
+        grads: &mut CpuRows,
+    ) {
+        attention::bias_grad(self, call, log_sum_exp, d_out, &places.0, first, grads);
+    }
+
     fn head_loss(
         &self,
         head: &Head<'_, Self>,
@@ -404,6 +416,10 @@ impl Backend for CpuBackend {
 
     fn dropout(&self, masks: &CpuMasks, probability: f32, layer: u32, x: &CpuRows, out: &mut CpuRows) {
         dropout::dropout(self, &masks.0, probability, layer, x, out);
+    }
+
+    fn activation_grad(&self, activation: Activation, kept: &CpuRows, d: &CpuRows, out: &mut CpuRows) {
+        activation::grad(self, activation, kept, d, out);
     }
 
     fn add(&self, x: &CpuRows, out: &mut CpuRows) {

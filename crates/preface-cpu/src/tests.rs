@@ -123,6 +123,7 @@ fn results(backend: &CpuBackend) -> Vec<Vec<f32>> {
         query: place(0, 0),
         stores: &stores,
         relative_bias: None,
+        dropout: None,
     };
     let mut attended = backend.rows(333, 40, Storage::Exact);
     let mut log_sum_exp = backend.rows(333, 4, Storage::Exact);
@@ -190,6 +191,7 @@ fn many_queries_of_one_long_prefix_add_up_to_what_the_reference_says() {
             query: place(0, 0),
             stores: &stores,
             relative_bias: None,
+            dropout: None,
         };
         let mut attended = backend.rows(2 * N_RUN, 4, Storage::Exact);
         let mut log_sum_exp = backend.rows(2 * N_RUN, 1, Storage::Exact);

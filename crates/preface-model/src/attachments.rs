@@ -160,10 +160,16 @@ pub struct SoftPrompt<B: Backend> {
 /// Probabilities of the model's own dropout, by what it falls on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelDropout {
-    /// The embedding's rows.
+    /// The embedding's rows, as they enter a stack.
     pub embedding: f32,
     /// What a layer adds to the residual stream.
     pub residual: f32,
+    /// The probabilities of attention.
+    pub attention: f32,
+    /// What stands behind the activation of a feed-forward layer.
+    pub activation: f32,
+    /// What a stack gives, behind its last norm (T5).
+    pub output: f32,
 }
 
 /// One prefix.
@@ -220,9 +226,10 @@ impl<B: Backend> Attachments<B> {
 
     /// Whether anything is dropped of sequences that name a mask.
     pub fn has_dropout(&self) -> bool {
-        let ModelDropout { embedding, residual } = self.dropout;
+        let ModelDropout { embedding, residual, attention, activation, output } = self.dropout;
         let deltas = self.low_rank.values().map(|delta| delta.dropout);
-        deltas.chain([embedding, residual]).any(|probability| probability > 0.0)
+        let own = [embedding, residual, attention, activation, output];
+        deltas.chain(own).any(|probability| probability > 0.0)
     }
 
     /// Whether any prefix has rows in a place.
@@ -240,23 +247,33 @@ impl<B: Backend> Attachments<B> {
         self.trained.contains_key(&site) || self.low_rank.contains_key(&site)
     }
 
-    /// Blocks, counted from the embedding, whose input depends on nothing that is attached or trained.
+    /// Blocks of the decoder, counted from the embedding, whose input depends on nothing that is attached or trained.
     pub fn n_frozen_block(&self, n_layer: usize) -> usize {
-        self.lowest().layer().min(n_layer - 1)
+        self.lowest(Stack::Decoder).map_or(n_layer - 1, |lowest| lowest.first_block(n_layer))
     }
 
-    /// The lowest thing that is trained: the backward ends there. None if it is above all blocks, or nothing.
-    pub(crate) fn lowest(&self) -> Depth {
-        let blocks = self.low_rank.keys().chain(self.trained.keys()).map(|site| Depth::of(*site));
-        let bottlenecks = self.bottlenecks.keys().map(|&(_, layer)| Depth::block(layer, Step::Bottleneck));
-        let segments =
-            PrefixPlace::ALL.into_iter().filter(|&place| self.has_rows(place)).map(|place| match place {
-                PrefixPlace::Decoder => Depth::block(0, Step::Attention),
-                // Every layer's cross-attention is a way to the encoder.
-                PrefixPlace::Encoder | PrefixPlace::Cross => Depth::block(0, Step::Cross),
-            });
-        let soft = self.soft_prompt.iter().map(|_| Depth::INPUT);
-        blocks.chain(bottlenecks).chain(segments).chain(soft).min().unwrap_or(Depth::ABOVE)
+    /// The lowest thing that is trained in a stack: its backward ends there. None if nothing in it is.
+    pub(crate) fn lowest(&self, stack: Stack) -> Option<Depth> {
+        let sites = self.low_rank.keys().chain(self.trained.keys());
+        let sites = sites.filter_map(|&site| Depth::of(site, stack));
+        let in_stack = |&&(of, _): &&(Stack, usize)| of == stack;
+        let bottlenecks = self.bottlenecks.keys().filter(in_stack);
+        let bottlenecks = bottlenecks.map(|&(_, layer)| Depth::block(layer, Step::Bottleneck));
+        let segments = PrefixPlace::ALL.into_iter().filter(|&place| self.has_rows(place));
+        let segments = segments.filter_map(|place| match (place, stack) {
+            (PrefixPlace::Encoder, Stack::Encoder) | (PrefixPlace::Decoder, Stack::Decoder) => {
+                Some(Depth::block(0, Step::Attention))
+            }
+            (PrefixPlace::Cross, Stack::Decoder) => Some(Depth::block(0, Step::Cross)),
+            _ => None,
+        });
+        let soft = self.soft_prompt.iter().filter(|_| stack == Stack::Decoder).map(|_| Depth::INPUT);
+        // Every layer's cross-attention is a way to the encoder.
+        let way = match stack {
+            Stack::Decoder => self.lowest(Stack::Encoder).map(|_| Depth::block(0, Step::Cross)),
+            Stack::Encoder => None,
+        };
+        sites.chain(bottlenecks).chain(segments).chain(soft).chain(way).min()
     }
 }
 
@@ -295,7 +312,7 @@ pub(crate) enum Step {
     Bottleneck,
 }
 
-/// How far something is from the model's input.
+/// How far something is from a stack's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Depth(usize);
 
@@ -309,15 +326,23 @@ impl Depth {
         Self(1 + 4 * layer + step as usize)
     }
 
-    /// The block that this is in, or the block above the embedding.
-    pub fn layer(self) -> usize {
-        self.0.saturating_sub(1) / 4
+    /// The lowest of `n_layer` blocks that has to be run with a backward in view: that which this is in, or the one above
+    /// the embedding, or the last.
+    pub fn first_block(self, n_layer: usize) -> usize {
+        (self.0.saturating_sub(1) / 4).min(n_layer - 1)
     }
 
-    fn of(site: Site) -> Self {
-        match site {
-            Site::Embedding | Site::Positions => Self::INPUT,
-            Site::FinalNorm | Site::Head => Self::ABOVE,
+    /// Of a module in a stack that it belongs to.
+    fn of(site: Site, in_stack: Stack) -> Option<Self> {
+        let is_here = match site {
+            Site::Embedding => true,
+            Site::Head => in_stack == Stack::Decoder,
+            other => other.stack() == Some(in_stack),
+        };
+        let depth = match site {
+            Site::Embedding | Site::Positions(_) | Site::EmbeddingNorm(_) => Self::INPUT,
+            Site::RelativeBias(_) => Self::block(0, Step::Attention),
+            Site::FinalNorm(_) | Site::Head => Self::ABOVE,
             Site::Block { layer, part, .. } => match part {
                 Part::AttentionNorm | Part::Qkv | Part::AttentionOutput => {
                     Self::block(layer, Step::Attention)
@@ -327,7 +352,8 @@ impl Depth {
                 }
                 Part::FeedForwardNorm | Part::Up | Part::Down => Self::block(layer, Step::FeedForward),
             },
-        }
+        };
+        is_here.then_some(depth)
     }
 }
 

@@ -175,11 +175,7 @@ impl<B: Backend> Batch<B> {
         };
         let texts = texts(&trie, &rows);
         let soft = SoftRows::take(backend, spec.vocab_size, &mut rows.ids);
-        let masks = rows.masks.iter().copied().collect::<Option<Vec<RowMask>>>().map(|masks| RowMasks {
-            selected: backend.masks(&target_rows.iter().map(|&row| masks[row as usize]).collect::<Vec<_>>()),
-            n_row: masks.len(),
-            all: backend.masks(&masks),
-        });
+        let masks = RowMasks::new(backend, &rows.masks, Some(&target_rows));
         Ok(Self {
             n_row: rows.ids.len(),
             ids: backend.index(&rows.ids),

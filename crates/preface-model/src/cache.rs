@@ -98,7 +98,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
                 return Err(ModelError::NoEncoder { sequence: number });
             }
             let prefix = Prefix::of(self.attachments, source.segment);
-            ranges.push((rows.push(&model.spec, source.tokens, &prefix, None), prefix));
+            ranges.push((rows.push(&model.spec, source.tokens, &prefix, None, None), prefix));
         }
         let sources = rows.upload(backend, &AttentionPlan::default());
         let states = model.encode(&sources, self.attachments);
@@ -195,7 +195,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
         self.encoded.read(&self.model.backend, &slots_of(&cached.encoded_pages, 0..cached.encoded_len))
     }
 
-    /// The last block's output for the last token of each feed, or for none.
+    /// The decoder's output for the last token of each feed, or for none.
     fn run(&mut self, feeds: &[Feed<'_>], last_wanted: bool) -> Result<B::Rows, ModelError> {
         let spec = &self.model.spec;
         for (number, feed) in feeds.iter().enumerate() {
@@ -252,14 +252,14 @@ impl<'a, B: Backend> KvCache<'a, B> {
             cross_plan: has_encoder.then(|| backend.plan(&last_cross_plan)),
         };
         let (plan, cross_plan) = (backend.plan(&plan), has_encoder.then(|| backend.plan(&cross_plan)));
-        let cross = cross_plan.as_ref().map(|plan| (plan, Encoded::Keys(&self.encoded.layers)));
+        let cross = cross_plan.as_ref().map(|plan| (plan, None, Encoded::Keys(&self.encoded.layers)));
         let pass = model.pass(&positions, &plan, cross, self.attachments, Some(&selected), None);
         let soft = SoftRows::take(backend, model.spec.vocab_size, &mut ids);
         let mut x = model.embed_tokens(&pass.own, &backend.index(&ids), soft.as_ref(), ids.len());
         for (layer, (block, rows)) in model.decoder.blocks.iter().zip(&mut self.text.layers).enumerate() {
             x = block.forward(&pass, layer, &x, Text::Cache { rows, slots: &slots });
         }
-        Ok(x)
+        Ok(model.decoder.leave(&pass.own, &x).unwrap_or(x))
     }
 
     /// Makes room for `n_token` more, and makes the page that is written to the sequence's own.

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun};
+use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowMask};
 
 use crate::batch::{Prefix, Sequence};
+use crate::layer::RowMasks;
 use crate::{ModelSpec, PrefixPlace};
 
 /// Sources packed and uploaded, with the decoder's way to them.
@@ -14,6 +15,8 @@ pub(crate) struct EncoderBatch<B: Backend> {
     pub ids: B::Index,
     pub positions: B::Index,
     pub plan: B::Plan,
+    /// Dropout masks of the rows, where anything is dropped.
+    pub masks: Option<RowMasks<B>>,
     /// Which of the encoder's rows each row of the decoder sees.
     pub cross_plan: B::Plan,
 }
@@ -24,6 +27,7 @@ pub(crate) struct EncoderRows<'a> {
     ids: Vec<u32>,
     positions: Vec<u32>,
     plan: AttentionPlan,
+    masks: Vec<Option<RowMask>>,
     /// Rows of the sources that may be seen by several sequences.
     known: HashMap<(&'a [u32], Option<usize>), Range<usize>>,
 }
@@ -31,26 +35,29 @@ pub(crate) struct EncoderRows<'a> {
 impl<'a> EncoderRows<'a> {
     /// What the rows of a sequence see in cross-attention: prefix rows, and those of its source.
     pub fn seen_by(&mut self, spec: &ModelSpec, sequence: &Sequence<'a>, prefix: &Prefix) -> Vec<KeyRun> {
-        let source = self.push(spec, sequence.source, prefix, sequence.prefix_dropout);
+        let source = self.push(spec, sequence.source, prefix, sequence.prefix_dropout, sequence.masks);
         cross_runs(prefix, sequence.prefix_dropout, [source])
     }
 
-    /// The rows of a source: those that it has already, unless its prefix has a dropout mask of its own.
+    /// The rows of a source: those that it has already, unless its prefix or the model have a dropout mask of its own.
     pub fn push(
         &mut self,
         spec: &ModelSpec,
         source: &'a [u32],
         prefix: &Prefix,
         dropout: Option<Dropout>,
+        masks: Option<u64>,
     ) -> Range<usize> {
         let run = prefix.run(PrefixPlace::Encoder, dropout);
-        let shared = run.as_ref().is_none_or(|run| run.dropout.is_none());
+        let shared = masks.is_none() && run.as_ref().is_none_or(|run| run.dropout.is_none());
         let name = (source, run.as_ref().and(prefix.segment));
         if shared && let Some(rows) = self.known.get(&name) {
             return rows.clone();
         }
         let rows = self.ids.len()..self.ids.len() + source.len();
         self.ids.extend_from_slice(source);
+        let mask = |row: usize| masks.map(|stream| RowMask { stream, row: row as u32 });
+        self.masks.extend((0..source.len()).map(mask));
         self.positions.extend((0..source.len()).map(|i| spec.position_row(i)));
         let own =
             KeyRun { store: 0, rows: rows.clone(), causal_from: None, bias_from: Some(0), dropout: None };
@@ -69,6 +76,7 @@ impl<'a> EncoderRows<'a> {
             ids: backend.index(&self.ids),
             positions: backend.index(&self.positions),
             plan: backend.plan(&self.plan),
+            masks: RowMasks::new(backend, &self.masks, None),
             cross_plan: backend.plan(cross_plan),
         }
     }

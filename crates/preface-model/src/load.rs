@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::family::{self, Config, CrossNames, LayerNames, Names, Naming, StackNames};
 use crate::layer::{
-    AttentionLayer, Block, BlockStack, CrossLayer, FeedForward, Linear, Sublayer, relative_bias,
-    rotary_table, sinusoidal_table,
+    AttentionLayer, BiasTable, Block, BlockStack, CrossLayer, FeedForward, Linear, Sublayer, rotary_table,
+    sinusoidal_table,
 };
 use crate::model::HeadBias;
 use crate::tokenizer::{SpecialTokens, TargetConfig, TargetTokens, Tokenizer, TokenizerError};
@@ -221,6 +221,24 @@ impl ModelFiles {
         Ok(Some((fs_err::read(self.path.join("config.json"))?, others)))
     }
 
+    /// Tensors that no method trains but a whole model holds, where the files have them: name, shape, values.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    pub fn constant_tensors(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, LoadError> {
+        let names = family::names(&self.spec, self.naming);
+        let mut tensors = Vec::new();
+        for name in self.spec.constant_tensors() {
+            let stored = names.resolve(&self.weights, &name);
+            if let Some(info) = self.weights.info(&stored) {
+                let shape = info.shape().to_vec();
+                let values = self.weights.read_shaped(&stored, &shape)?.to_f32();
+                tensors.push((name, shape, values));
+            }
+        }
+        Ok(tensors)
+    }
+
     /// Probabilities of the dropout that the model was trained with, as its config says; none of a GGUF, which does not.
     ///
     /// # Errors
@@ -383,8 +401,14 @@ impl<B: Backend> Loader<'_, B> {
             (&Positions::Relative { n_bucket, max_distance }, _, Some(name)) => {
                 let both_directions = place == PrefixPlace::Encoder;
                 let table = self.shaped(&format!("{name}.weight"), &[n_bucket, shapes.n_head])?;
-                let values = relative_bias(&table, n_bucket, shapes.n_head, max_distance, both_directions);
-                stack.relative_bias = Some((self.backend.vector(&values), max_distance));
+                stack.relative_bias = Some(BiasTable::new(
+                    self.backend,
+                    table,
+                    n_bucket,
+                    shapes.n_head,
+                    max_distance,
+                    both_directions,
+                ));
             }
             _ => unreachable!("a family names the tables that its positions need"),
         }

@@ -2,12 +2,12 @@
 
 use preface_backend::{AttentionPlan, Backend, Direction, Epilogue, Head, KeyRun, QueryRun, Storage, Term};
 
-use crate::attachments::{Depth, Step};
+use crate::attachments::Depth;
 use crate::encoder_batch::EncoderBatch;
 use crate::inputs::{InputCache, TextKey};
 use crate::layer::{BlockStack, Context, Cross, Encoded, Kept, Pass, RowMasks, Selected};
 use crate::soft::SoftRows;
-use crate::{Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, PrefixPlace, Site};
+use crate::{Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, PrefixPlace, Site, Stack};
 
 /// Weights on a backend.
 pub struct Model<B: Backend> {
@@ -32,6 +32,10 @@ pub(crate) struct HeadBias<B: Backend> {
 
 /// An encoder's pass, with what its backward needs.
 struct EncoderKept<B: Backend> {
+    /// The lowest thing in it that is trained: the backward ends there.
+    lowest: Depth,
+    /// The lowest block that kept something.
+    first: usize,
     /// The last block's output.
     x: B::Rows,
     /// The encoder's output.
@@ -89,7 +93,7 @@ impl<B: Backend> Model<B> {
         let pass = self.decoder_pass(batch, attachments, states.as_ref(), Some(&batch.selected));
         let (first, x) = self.enter(&pass, batch);
         let x = self.decoder.forward(&pass, first..self.decoder.blocks.len(), x);
-        let normed = self.decoder.leave(&self.backend, &x);
+        let normed = self.decoder.leave(&pass.own, &x);
         let mut loss = self.backend.rows(batch.selected.n_row, 1, Storage::Exact);
         self.backend.head_loss(&self.head(), normed.as_ref().unwrap_or(&x), &batch.targets, &mut loss, None);
         self.backend.read(&loss)
@@ -103,10 +107,9 @@ impl<B: Backend> Model<B> {
         grads: &mut AttachmentsGrad<B>,
     ) -> Vec<f32> {
         let backend = &self.backend;
-        // Without rows in the encoder its output is a constant.
-        let encoder_wanted = attachments.has_rows(PrefixPlace::Encoder);
-        let encoder = match &batch.encoder {
-            Some(sources) if encoder_wanted => Some(self.encode_keep(sources, attachments)),
+        // With nothing attached to the encoder or trained in it its output is a constant.
+        let encoder = match (&batch.encoder, attachments.lowest(Stack::Encoder)) {
+            (Some(sources), Some(lowest)) => Some(self.encode_keep(sources, attachments, lowest)),
             _ => None,
         };
         let constant = if encoder.is_none() { self.encode_batch(batch, attachments) } else { None };
@@ -115,21 +118,18 @@ impl<B: Backend> Model<B> {
         let pass = self.decoder_pass(batch, attachments, states, Some(&batch.selected));
         let (first, x) = self.enter(&pass, batch);
         let (x, kept) = self.decoder.forward_keep(&pass, first, x, self.recompute);
-        let normed = self.decoder.leave(backend, &x);
+        let normed = self.decoder.leave(&pass.own, &x);
         let (n_loss, d_model) = (batch.selected.n_row, self.spec.d_model);
         let mut loss = backend.rows(n_loss, 1, Storage::Exact);
         let mut d_normed = backend.rows(n_loss, d_model, Storage::Exact);
         let head_input = normed.as_ref().unwrap_or(&x);
         backend.head_loss(&self.head(), head_input, &batch.targets, &mut loss, Some(&mut d_normed));
 
-        if let Some(norm) = &self.decoder.final_norm {
-            pass.own.norm_parameters_backward(norm, Site::FinalNorm, &x, &d_normed, grads);
-        }
         let head_site = if self.own_head.is_some() { Site::Head } else { Site::Embedding };
         if let Some(place) = attachments.trained.get(&head_site) {
             backend.head_grad(&self.head(), head_input, &batch.targets, place.weight, &mut grads.flat);
         }
-        let d_x = self.decoder.leave_backward(backend, &x, d_normed);
+        let d_x = self.decoder.leave_backward(&pass.own, &x, d_normed, grads);
         drop((x, normed));
         let mut d_states = encoder.as_ref().map(|encoder| {
             let (n_row, width) = backend.shape(&encoder.states);
@@ -137,49 +137,46 @@ impl<B: Backend> Model<B> {
             backend.zero(&mut rows);
             rows
         });
-        let lowest = attachments.lowest();
+        let lowest = attachments.lowest(Stack::Decoder).unwrap_or(Depth::ABOVE);
         let d_x = self.decoder.backward(&pass, first, kept, d_x, d_states.as_mut(), grads, lowest);
         if lowest == Depth::INPUT {
-            self.embed_backward(&pass.own, batch, d_x, grads);
+            self.embed_backward(&pass.own, &batch.ids, batch.soft.as_ref(), batch.n_row, d_x, grads);
         }
         if let (Some(sources), Some(encoder), Some(d_states)) = (&batch.encoder, encoder, d_states) {
-            let stack = self.encoder_stack();
-            let d_x = stack.leave_backward(backend, &encoder.x, d_states);
-            let pass = self.encoder_pass(sources, attachments);
-            let lowest = Depth::block(0, Step::Attention);
-            stack.backward(&pass, 0, encoder.blocks, d_x, None, grads, lowest);
+            let (stack, pass) = (self.encoder_stack(), self.encoder_pass(sources, attachments));
+            let EncoderKept { lowest, first, x, blocks, .. } = encoder;
+            let d_x = stack.leave_backward(&pass.own, &x, d_states, grads);
+            let d_x = stack.backward(&pass, first, blocks, d_x, None, grads, lowest);
+            if lowest == Depth::INPUT {
+                self.embed_backward(&pass.own, &sources.ids, None, sources.n_row, d_x, grads);
+            }
         }
         backend.read(&loss)
     }
 
-    /// Gradients of the tables and of a soft prompt, where they are trained.
+    /// Gradients of what makes a stack's input, where it is trained: tables, norm, a soft prompt.
     fn embed_backward(
         &self,
         context: &Context<'_, B>,
-        batch: &Batch<B>,
+        ids: &B::Index,
+        soft: Option<&SoftRows<B>>,
+        n_row: usize,
         d_x: B::Rows,
         grads: &mut AttachmentsGrad<B>,
     ) {
-        let (backend, attachments) = (&self.backend, context.attachments);
-        let d_x = self.dropped(context, &d_x).unwrap_or(d_x);
-        for (site, ids) in [(Site::Embedding, &batch.ids), (Site::Positions, &batch.positions)] {
+        let (backend, attachments, side) = (&self.backend, context.attachments, context.side());
+        let x = || self.embedded(context, ids, soft, n_row);
+        let d_x = self.stack(side).enter_backward(context, x, d_x, grads);
+        let scale = self.spec.embedding_scale;
+        let tables = [(Site::Embedding, ids, scale), (Site::Positions(side), context.positions, 1.0)];
+        for (site, ids, scale) in tables {
             if let Some(place) = attachments.trained.get(&site) {
-                backend.embed_grad(ids, 1.0, &d_x, place.weight, &mut grads.flat);
+                backend.embed_grad(ids, scale, &d_x, place.weight, &mut grads.flat);
             }
         }
-        if let (Some(soft), Some(prompt)) = (&batch.soft, &attachments.soft_prompt) {
+        if let (Some(soft), Some(prompt)) = (soft, &attachments.soft_prompt) {
             soft.backward(backend, prompt, &d_x, &mut grads.flat);
         }
-    }
-
-    /// Rows of the embedding under its dropout, or their gradient; none where nothing is dropped.
-    fn dropped(&self, context: &Context<'_, B>, x: &B::Rows) -> Option<B::Rows> {
-        let probability = context.attachments.dropout.embedding;
-        let masks = context.masks.filter(|_| probability > 0.0)?;
-        let (n_row, d_model) = self.backend.shape(x);
-        let mut out = self.backend.rows(n_row, d_model, Storage::Exact);
-        self.backend.dropout(masks.of(n_row), probability, Site::Embedding.number(), x, &mut out);
-        Some(out)
     }
 
     /// Logits `[n_row, vocab_size]` of every row of the batch, row-major. For tests and inspection: it stores them
@@ -188,27 +185,23 @@ impl<B: Backend> Model<B> {
         let states = self.encode_batch(batch, attachments);
         let pass = self.decoder_pass(batch, attachments, states.as_ref(), None);
         let all = 0..self.decoder.blocks.len();
-        self.head_logits(&self.decoder.forward(&pass, all, self.embed(&pass.own, batch)))
+        let x = self.decoder.forward(&pass, all, self.embed(&pass.own, batch));
+        self.head_logits(&self.decoder.leave(&pass.own, &x).unwrap_or(x))
     }
 
     /// The output of the encoder, `[n_row, d_model]`, for sources that are packed.
     pub(crate) fn encode(&self, sources: &EncoderBatch<B>, attachments: &Attachments<B>) -> B::Rows {
-        let stack = self.encoder_stack();
-        let x = stack.forward(
-            &self.encoder_pass(sources, attachments),
-            0..stack.blocks.len(),
-            self.embed_sources(sources),
-        );
-        stack.leave(&self.backend, &x).unwrap_or(x)
+        let (stack, pass) = (self.encoder_stack(), self.encoder_pass(sources, attachments));
+        let x = self.embed_tokens(&pass.own, &sources.ids, None, sources.n_row);
+        let x = stack.forward(&pass, 0..stack.blocks.len(), x);
+        stack.leave(&pass.own, &x).unwrap_or(x)
     }
 
-    /// `[n_row, vocab_size]`, row-major, from the last block's output.
+    /// `[n_row, vocab_size]`, row-major, from the decoder's output.
     pub(crate) fn head_logits(&self, x: &B::Rows) -> Vec<f32> {
         let backend = &self.backend;
-        let normed = self.decoder.leave(backend, x);
         let (n_row, _) = backend.shape(x);
         let mut logits = backend.rows(n_row, self.spec.vocab_size, Storage::Exact);
-        let x = normed.as_ref().unwrap_or(x);
         let term = Term { x, weight: self.head().weight, direction: Direction::Plain };
         backend.linear(&[term], Epilogue::Store, &mut logits);
         let mut logits = backend.read(&logits);
@@ -231,8 +224,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// The decoder's input: token embeddings and rows of the soft prompt, with positions and norm where the model has
-    /// them.
+    /// A stack's input: token embeddings and rows of the soft prompt, with positions and norm where the model has them.
     pub(crate) fn embed_tokens(
         &self,
         context: &Context<'_, B>,
@@ -240,17 +232,25 @@ impl<B: Backend> Model<B> {
         soft: Option<&SoftRows<B>>,
         n_row: usize,
     ) -> B::Rows {
-        let mut x = self.embedded(ids, n_row);
+        self.stack(context.side()).enter(context, self.embedded(context, ids, soft, n_row))
+    }
+
+    /// The same ahead of the norm.
+    fn embedded(
+        &self,
+        context: &Context<'_, B>,
+        ids: &B::Index,
+        soft: Option<&SoftRows<B>>,
+        n_row: usize,
+    ) -> B::Rows {
+        let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
+        self.backend.embed(&self.embedding, ids, self.spec.embedding_scale, &mut x);
         if let (Some(soft), Some(prompt)) = (soft, &context.attachments.soft_prompt) {
             soft.embed(&self.backend, prompt, &mut x);
         }
-        let x = self.decoder.enter(&self.backend, x, context.positions);
-        self.dropped(context, &x).unwrap_or(x)
-    }
-
-    fn embedded(&self, ids: &B::Index, n_row: usize) -> B::Rows {
-        let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
-        self.backend.embed(&self.embedding, ids, self.spec.embedding_scale, &mut x);
+        if let Some(table) = &self.stack(context.side()).position_embedding {
+            self.backend.embed_add(table, context.positions, &mut x);
+        }
         x
     }
 
@@ -297,20 +297,22 @@ impl<B: Backend> Model<B> {
         self.backend.read(&self.decoder.forward(&pass, 0..layer, x))
     }
 
-    fn embed_sources(&self, sources: &EncoderBatch<B>) -> B::Rows {
-        let x = self.embedded(&sources.ids, sources.n_row);
-        self.encoder_stack().enter(&self.backend, x, &sources.positions)
-    }
-
     fn encode_batch(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Option<B::Rows> {
         batch.encoder.as_ref().map(|sources| self.encode(sources, attachments))
     }
 
-    fn encode_keep(&self, sources: &EncoderBatch<B>, attachments: &Attachments<B>) -> EncoderKept<B> {
-        let stack = self.encoder_stack();
-        let pass = self.encoder_pass(sources, attachments);
-        let (x, blocks) = stack.forward_keep(&pass, 0, self.embed_sources(sources), self.recompute);
-        let states = stack.leave(&self.backend, &x);
+    fn encode_keep(
+        &self,
+        sources: &EncoderBatch<B>,
+        attachments: &Attachments<B>,
+        lowest: Depth,
+    ) -> EncoderKept<B> {
+        let (stack, pass) = (self.encoder_stack(), self.encoder_pass(sources, attachments));
+        let first = lowest.first_block(stack.blocks.len());
+        let x = self.embed_tokens(&pass.own, &sources.ids, None, sources.n_row);
+        let x = stack.forward(&pass, 0..first, x);
+        let (x, blocks) = stack.forward_keep(&pass, first, x, self.recompute);
+        let states = stack.leave(&pass.own, &x);
         let states = states.unwrap_or_else(|| {
             let (n_row, width) = self.backend.shape(&x);
             let mut copy = self.backend.rows(n_row, width, Storage::Exact);
@@ -318,11 +320,18 @@ impl<B: Backend> Model<B> {
             self.backend.gather(&x, 0..width, &all, &mut copy);
             copy
         });
-        EncoderKept { x, states, blocks }
+        EncoderKept { lowest, first, x, states, blocks }
     }
 
     fn encoder_stack(&self) -> &BlockStack<B> {
         self.encoder.as_ref().expect("a batch has sources only where the model has an encoder")
+    }
+
+    fn stack(&self, side: Stack) -> &BlockStack<B> {
+        match side {
+            Stack::Encoder => self.encoder_stack(),
+            Stack::Decoder => &self.decoder,
+        }
     }
 
     /// What the encoder's layers share.
@@ -337,13 +346,13 @@ impl<B: Backend> Model<B> {
             place: PrefixPlace::Encoder,
             rotary: stack.rotary.as_ref(),
             positions: &sources.positions,
-            relative_bias: stack.relative_bias(),
+            relative_bias: stack.relative_bias.as_ref(),
             plan: &sources.plan,
             last_plan: None,
             selected: None,
             n_layer: stack.blocks.len(),
             attachments,
-            masks: None,
+            masks: sources.masks.as_ref(),
         }
     }
 
@@ -363,7 +372,9 @@ impl<B: Backend> Model<B> {
         selected: Option<&'a Selected<B>>,
     ) -> Pass<'a, B> {
         let cross = match (&batch.encoder, states) {
-            (Some(sources), Some(states)) => Some((&sources.cross_plan, Encoded::States(states))),
+            (Some(sources), Some(states)) => {
+                Some((&sources.cross_plan, sources.masks.as_ref(), Encoded::States(states)))
+            }
             _ => None,
         };
         self.pass(&batch.positions, &batch.plan, cross, attachments, selected, batch.masks.as_ref())
@@ -374,7 +385,7 @@ impl<B: Backend> Model<B> {
         &'a self,
         positions: &'a B::Index,
         plan: &'a B::Plan,
-        cross: Option<(&'a B::Plan, Encoded<'a, B>)>,
+        cross: Option<(&'a B::Plan, Option<&'a RowMasks<B>>, Encoded<'a, B>)>,
         attachments: &'a Attachments<B>,
         selected: Option<&'a Selected<B>>,
         masks: Option<&'a RowMasks<B>>,
@@ -384,7 +395,7 @@ impl<B: Backend> Model<B> {
             place: PrefixPlace::Decoder,
             rotary: self.decoder.rotary.as_ref(),
             positions,
-            relative_bias: self.decoder.relative_bias(),
+            relative_bias: self.decoder.relative_bias.as_ref(),
             plan,
             last_plan: selected.map(|selected| &selected.plan),
             selected,
@@ -392,8 +403,8 @@ impl<B: Backend> Model<B> {
             attachments,
             masks,
         };
-        let cross = cross.map(|(plan, encoded)| Cross {
-            context: Context {
+        let cross = cross.map(|(plan, source_masks, encoded)| {
+            let context = Context {
                 place: PrefixPlace::Cross,
                 rotary: None,
                 relative_bias: None,
@@ -402,8 +413,8 @@ impl<B: Backend> Model<B> {
                 // The rows that come have been selected already.
                 selected: None,
                 ..own
-            },
-            encoded,
+            };
+            Cross { context, source: Context { masks: source_masks, ..context }, encoded }
         });
         Pass { own, cross }
     }

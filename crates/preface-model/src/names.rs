@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::family::{self, Naming};
-use crate::{ModelSpec, Part, Site};
+use crate::{ModelSpec, Part, Positions, Site, Stack};
 
 /// A module of `transformers`, and which output features of ours it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,32 +23,52 @@ impl ModelSpec {
     /// The modules of `transformers` that make up one of ours, in the order of their features.
     pub fn hugging_face_parts(&self, site: Site) -> Vec<NamedPart> {
         let names = family::names(self, Naming::HuggingFace);
-        let whole = |module: &str, n_row, transposed| {
-            vec![NamedPart { module: module.into(), rows: 0..n_row, transposed }]
+        let side = |stack: Stack| match stack {
+            Stack::Encoder => (
+                names.encoder.expect("a site of a model with an encoder"),
+                self.encoder.unwrap_or(self.decoder()),
+            ),
+            Stack::Decoder => (names.decoder, self.decoder()),
         };
-        let Site::Block { layer, part, .. } = site else {
-            return match site {
-                Site::Embedding => whole(names.embedding[0], self.vocab_size, false),
-                Site::Positions => {
-                    let name = names.decoder.position_embedding.expect("a model with learned positions");
-                    whole(name, self.max_positions, false)
-                }
-                Site::Head => whole(names.head, self.vocab_size, false),
-                Site::FinalNorm | Site::Block { .. } => whole(names.decoder.final_norm, self.d_model, false),
-            };
+        let whole = |module: &str, n_row| {
+            vec![NamedPart { module: module.into(), rows: 0..n_row, transposed: false }]
         };
-        let block = (names.decoder.layer)(layer);
-        let query = self.n_head * self.head_dim;
-        let (modules, sizes) = match part {
-            Part::AttentionNorm => return whole(&block.attention_norm, self.d_model, false),
-            Part::FeedForwardNorm => return whole(&block.feed_forward_norm, self.d_model, false),
-            Part::CrossNorm | Part::CrossQuery | Part::CrossKeys | Part::CrossOutput => {
-                unreachable!("the methods that train modules are for decoder-only models")
+        let (stack, layer, part) = match site {
+            Site::Embedding => return whole(names.embedding[0], self.vocab_size),
+            Site::Head => return whole(names.head, self.vocab_size),
+            Site::Positions(stack) => {
+                let name = side(stack).0.position_embedding.expect("a model with learned positions");
+                return whole(name, self.position_row(self.max_positions) as usize);
             }
-            Part::Qkv => (block.qkv, vec![query, self.kv_width(), self.kv_width()]),
+            Site::EmbeddingNorm(stack) => {
+                let name = side(stack).0.embedding_norm.expect("a model with a norm of the embedding");
+                return whole(name, self.d_model);
+            }
+            Site::RelativeBias(stack) => {
+                let Positions::Relative { n_bucket, .. } = self.positions else {
+                    unreachable!("a site of a model with relative positions");
+                };
+                let name = side(stack).0.relative_bias.expect("a model with relative positions");
+                return whole(name, n_bucket);
+            }
+            Site::FinalNorm(stack) => return whole(side(stack).0.final_norm, self.d_model),
+            Site::Block { stack, layer, part } => (stack, layer, part),
+        };
+        let (stack_names, shapes) = side(stack);
+        let block = (stack_names.layer)(layer);
+        let cross = || block.cross.as_ref().expect("a site of a model with cross-attention");
+        let (query, kv_width) = (shapes.n_head * shapes.head_dim, shapes.kv_width());
+        let (modules, sizes) = match part {
+            Part::AttentionNorm => return whole(&block.attention_norm, self.d_model),
+            Part::CrossNorm => return whole(&cross().norm, self.d_model),
+            Part::FeedForwardNorm => return whole(&block.feed_forward_norm, self.d_model),
+            Part::Qkv => (block.qkv, vec![query, kv_width, kv_width]),
             Part::AttentionOutput => (vec![block.attention_output], vec![self.d_model]),
-            Part::Up if self.activation.gated => (block.up, vec![self.d_ff; 2]),
-            Part::Up => (block.up, vec![self.d_ff]),
+            Part::CrossQuery => (vec![cross().query.clone()], vec![query]),
+            Part::CrossKeys => (cross().keys.to_vec(), vec![kv_width; 2]),
+            Part::CrossOutput => (vec![cross().output.clone()], vec![self.d_model]),
+            Part::Up if self.activation.gated => (block.up, vec![shapes.d_ff; 2]),
+            Part::Up => (block.up, vec![shapes.d_ff]),
             Part::Down => (vec![block.down], vec![self.d_model]),
         };
         // Fused there too: one module of all features.
@@ -60,5 +80,53 @@ impl ModelSpec {
             NamedPart { module, rows, transposed: names.transposed }
         });
         parts.collect()
+    }
+
+    /// Columns that a linear module of a block takes in.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn n_in(&self, site: Site) -> usize {
+        let Site::Block { stack, part, .. } = site else { panic!("{site} is in no block") };
+        let shapes = match stack {
+            Stack::Encoder => self.encoder.expect("a site of a model with an encoder"),
+            Stack::Decoder => self.decoder(),
+        };
+        match part {
+            Part::AttentionOutput | Part::CrossOutput => shapes.n_head * shapes.head_dim,
+            Part::Down => shapes.d_ff,
+            _ => self.d_model,
+        }
+    }
+
+    /// The linear modules of all blocks, stack by stack.
+    pub fn linear_sites(&self) -> Vec<Site> {
+        const OWN: [Part; 4] = [Part::Qkv, Part::AttentionOutput, Part::Up, Part::Down];
+        const WITH_CROSS: [Part; 7] = [
+            Part::Qkv,
+            Part::AttentionOutput,
+            Part::CrossQuery,
+            Part::CrossKeys,
+            Part::CrossOutput,
+            Part::Up,
+            Part::Down,
+        ];
+        let parts: &[Part] = if self.encoder.is_some() { &WITH_CROSS } else { &OWN };
+        let encoder = self.encoder.iter().map(|encoder| (Stack::Encoder, encoder.n_layer, &OWN[..]));
+        let stacks = encoder.chain([(Stack::Decoder, self.n_layer, parts)]);
+        let sites = stacks.flat_map(|(stack, n_layer, parts)| {
+            (0..n_layer)
+                .flat_map(move |layer| parts.iter().map(move |&part| Site::Block { stack, layer, part }))
+        });
+        sites.collect()
+    }
+
+    /// Tensors that no method trains but a whole model has where its file has them: a bias on the logits, tables of sines.
+    pub fn constant_tensors(&self) -> Vec<String> {
+        let names = family::names(self, Naming::HuggingFace);
+        let is_table = self.positions == Positions::Sinusoidal;
+        let stacks = names.encoder.into_iter().chain([names.decoder]).filter(|_| is_table);
+        let tables = stacks.filter_map(|stack| stack.position_embedding.map(|name| format!("{name}.weight")));
+        names.head_bias.map(str::to_owned).into_iter().chain(tables).collect()
     }
 }

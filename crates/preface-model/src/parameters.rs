@@ -2,8 +2,8 @@
 
 use preface_backend::{Backend, Norm};
 
-use crate::layer::Linear;
-use crate::{Model, Part, Site};
+use crate::layer::{BiasTable, Block, BlockStack, Linear};
+use crate::{Model, Part, Positions, Site, Stack};
 
 /// What a site holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +32,14 @@ impl ParameterShape {
 enum Module<'a, B: Backend> {
     Matrix(&'a B::Weight, Option<&'a B::Vector>),
     Norm(&'a Norm<B>),
+    Bias(&'a BiasTable<B>),
 }
 
 /// The same, to be changed.
 enum ModuleMut<'a, B: Backend> {
     Matrix(&'a mut B::Weight, Option<&'a mut B::Vector>),
     Norm(&'a mut Norm<B>),
+    Bias(&'a mut BiasTable<B>),
 }
 
 impl<B: Backend> Model<B> {
@@ -55,6 +57,7 @@ impl<B: Backend> Model<B> {
         match self.module(site) {
             Module::Matrix(weight, bias) => (self.backend.read_weight(weight), bias.map(read)),
             Module::Norm(norm) => (read(&norm.weight), norm.bias.as_ref().map(read)),
+            Module::Bias(bias) => (bias.table().to_vec(), None),
         }
     }
 
@@ -64,24 +67,12 @@ impl<B: Backend> Model<B> {
     /// If the model has no such module, or it has other shapes.
     pub fn update_parameters(&mut self, site: Site, weight: &[f32], bias: Option<&[f32]>) {
         // The backend is borrowed beside the module that it changes.
-        let Self { backend, embedding, decoder, own_head, .. } = self;
-        let module = match site {
-            Site::Embedding => ModuleMut::Matrix(embedding, None),
-            Site::Positions => ModuleMut::Matrix(present(decoder.position_embedding.as_mut(), site), None),
-            Site::Head => ModuleMut::Matrix(present(own_head.as_mut(), site), None),
-            Site::FinalNorm => ModuleMut::Norm(present(decoder.final_norm.as_mut(), site)),
-            Site::Block { layer, part, .. } => {
-                let block = present(decoder.blocks.get_mut(layer), site);
-                match part {
-                    Part::AttentionNorm => ModuleMut::Norm(&mut block.attention.norm.norm),
-                    Part::Qkv => matrix_mut(&mut block.attention.qkv),
-                    Part::AttentionOutput => matrix_mut(&mut block.attention.output),
-                    Part::FeedForwardNorm => ModuleMut::Norm(&mut block.feed_forward.norm.norm),
-                    Part::Up => matrix_mut(&mut block.feed_forward.up),
-                    Part::Down => matrix_mut(&mut block.feed_forward.down),
-                    other => panic!("{other:?} of a decoder-only model"),
-                }
-            }
+        let Self { backend, embedding, encoder, decoder, own_head, .. } = self;
+        let module = match (site, site.stack()) {
+            (Site::Head, _) => ModuleMut::Matrix(present(own_head.as_mut(), site), None),
+            (_, None) => ModuleMut::Matrix(embedding, None),
+            (_, Some(Stack::Encoder)) => module_mut(present(encoder.as_mut(), site), site),
+            (_, Some(Stack::Decoder)) => module_mut(decoder, site),
         };
         let own_bias = match module {
             ModuleMut::Matrix(own, own_bias) => {
@@ -92,6 +83,10 @@ impl<B: Backend> Model<B> {
                 backend.update_vector(weight, &mut norm.weight);
                 norm.bias.as_mut()
             }
+            ModuleMut::Bias(own) => {
+                own.update(backend, weight);
+                None
+            }
         };
         assert_eq!(own_bias.is_some(), bias.is_some(), "{site}: bias");
         if let (Some(own), Some(bias)) = (own_bias, bias) {
@@ -100,24 +95,41 @@ impl<B: Backend> Model<B> {
     }
 
     fn sites(&self) -> Vec<Site> {
-        let positions = self.decoder.position_embedding.as_ref().map(|_| Site::Positions);
-        let parts = [
+        let stacks = self.encoder.iter().map(|encoder| (Stack::Encoder, encoder));
+        let stacks = stacks.chain([(Stack::Decoder, &self.decoder)]);
+        let stacks = stacks.flat_map(|(side, stack)| self.sites_of(side, stack));
+        let head = self.own_head.as_ref().map(|_| Site::Head);
+        std::iter::once(Site::Embedding).chain(stacks).chain(head).collect()
+    }
+
+    fn sites_of(&self, side: Stack, stack: &BlockStack<B>) -> Vec<Site> {
+        const PARTS: [Part; 10] = [
             Part::AttentionNorm,
             Part::Qkv,
             Part::AttentionOutput,
+            Part::CrossNorm,
+            Part::CrossQuery,
+            Part::CrossKeys,
+            Part::CrossOutput,
             Part::FeedForwardNorm,
             Part::Up,
             Part::Down,
         ];
-        let blocks =
-            (0..self.decoder.blocks.len()).flat_map(|layer| parts.map(|part| Site::decoder(layer, part)));
-        let head = self.own_head.as_ref().map(|_| Site::Head);
-        std::iter::once(Site::Embedding)
-            .chain(positions)
-            .chain(blocks)
-            .chain([Site::FinalNorm])
-            .chain(head)
-            .collect()
+        // A table of sines is not trained, in `transformers` neither.
+        let learned = matches!(self.spec.positions, Positions::Learned { .. });
+        let is_cross =
+            |part| matches!(part, Part::CrossNorm | Part::CrossQuery | Part::CrossKeys | Part::CrossOutput);
+        let blocks = stack.blocks.iter().enumerate().flat_map(|(layer, block)| {
+            let parts = PARTS.into_iter().filter(|&part| block.cross.is_some() || !is_cross(part));
+            parts.map(move |part| Site::Block { stack: side, layer, part })
+        });
+        let before = [
+            learned.then_some(Site::Positions(side)),
+            stack.embedding_norm.as_ref().map(|_| Site::EmbeddingNorm(side)),
+            stack.relative_bias.as_ref().map(|_| Site::RelativeBias(side)),
+        ];
+        let last = stack.final_norm.as_ref().map(|_| Site::FinalNorm(side));
+        before.into_iter().flatten().chain(blocks).chain(last).collect()
     }
 
     fn parameter_shape(&self, site: Site) -> ParameterShape {
@@ -130,28 +142,66 @@ impl<B: Backend> Model<B> {
                 let width = self.spec.d_model;
                 ParameterShape { site, weight: [width, 1], bias: norm.bias.as_ref().map(|_| width) }
             }
+            Module::Bias(bias) => ParameterShape { site, weight: bias.shape(), bias: None },
         }
     }
 
     fn module(&self, site: Site) -> Module<'_, B> {
-        match site {
-            Site::Embedding => Module::Matrix(&self.embedding, None),
-            Site::Positions => Module::Matrix(present(self.decoder.position_embedding.as_ref(), site), None),
-            Site::Head => Module::Matrix(present(self.own_head.as_ref(), site), None),
-            Site::FinalNorm => Module::Norm(present(self.decoder.final_norm.as_ref(), site)),
-            Site::Block { layer, part, .. } => {
-                let block = present(self.decoder.blocks.get(layer), site);
-                match part {
-                    Part::AttentionNorm => Module::Norm(&block.attention.norm.norm),
-                    Part::Qkv => matrix(&block.attention.qkv),
-                    Part::AttentionOutput => matrix(&block.attention.output),
-                    Part::FeedForwardNorm => Module::Norm(&block.feed_forward.norm.norm),
-                    Part::Up => matrix(&block.feed_forward.up),
-                    Part::Down => matrix(&block.feed_forward.down),
-                    other => panic!("{other:?} of a decoder-only model"),
-                }
-            }
+        match (site, site.stack()) {
+            (Site::Head, _) => Module::Matrix(present(self.own_head.as_ref(), site), None),
+            (_, None) => Module::Matrix(&self.embedding, None),
+            (_, Some(Stack::Encoder)) => module(present(self.encoder.as_ref(), site), site),
+            (_, Some(Stack::Decoder)) => module(&self.decoder, site),
         }
+    }
+}
+
+fn module<B: Backend>(stack: &BlockStack<B>, site: Site) -> Module<'_, B> {
+    let Site::Block { layer, part, .. } = site else {
+        return match site {
+            Site::EmbeddingNorm(_) => Module::Norm(present(stack.embedding_norm.as_ref(), site)),
+            Site::FinalNorm(_) => Module::Norm(present(stack.final_norm.as_ref(), site)),
+            Site::RelativeBias(_) => Module::Bias(present(stack.relative_bias.as_ref(), site)),
+            _ => Module::Matrix(present(stack.position_embedding.as_ref(), site), None),
+        };
+    };
+    let block = present(stack.blocks.get(layer), site);
+    let cross = || present(block.cross.as_ref(), site);
+    match part {
+        Part::AttentionNorm => Module::Norm(&block.attention.norm.norm),
+        Part::Qkv => matrix(&block.attention.qkv),
+        Part::AttentionOutput => matrix(&block.attention.output),
+        Part::CrossNorm => Module::Norm(&cross().attention.norm.norm),
+        Part::CrossQuery => matrix(&cross().attention.qkv),
+        Part::CrossKeys => matrix(&cross().keys),
+        Part::CrossOutput => matrix(&cross().attention.output),
+        Part::FeedForwardNorm => Module::Norm(&block.feed_forward.norm.norm),
+        Part::Up => matrix(&block.feed_forward.up),
+        Part::Down => matrix(&block.feed_forward.down),
+    }
+}
+
+fn module_mut<B: Backend>(stack: &mut BlockStack<B>, site: Site) -> ModuleMut<'_, B> {
+    let Site::Block { layer, part, .. } = site else {
+        return match site {
+            Site::EmbeddingNorm(_) => ModuleMut::Norm(present(stack.embedding_norm.as_mut(), site)),
+            Site::FinalNorm(_) => ModuleMut::Norm(present(stack.final_norm.as_mut(), site)),
+            Site::RelativeBias(_) => ModuleMut::Bias(present(stack.relative_bias.as_mut(), site)),
+            _ => ModuleMut::Matrix(present(stack.position_embedding.as_mut(), site), None),
+        };
+    };
+    let Block { attention, cross, feed_forward } = present(stack.blocks.get_mut(layer), site);
+    match part {
+        Part::AttentionNorm => ModuleMut::Norm(&mut attention.norm.norm),
+        Part::Qkv => matrix_mut(&mut attention.qkv),
+        Part::AttentionOutput => matrix_mut(&mut attention.output),
+        Part::CrossNorm => ModuleMut::Norm(&mut present(cross.as_mut(), site).attention.norm.norm),
+        Part::CrossQuery => matrix_mut(&mut present(cross.as_mut(), site).attention.qkv),
+        Part::CrossKeys => matrix_mut(&mut present(cross.as_mut(), site).keys),
+        Part::CrossOutput => matrix_mut(&mut present(cross.as_mut(), site).attention.output),
+        Part::FeedForwardNorm => ModuleMut::Norm(&mut feed_forward.norm.norm),
+        Part::Up => matrix_mut(&mut feed_forward.up),
+        Part::Down => matrix_mut(&mut feed_forward.down),
     }
 }
 

@@ -41,8 +41,12 @@ pub enum Part {
 pub enum Site {
     /// Token embeddings; the head too, where the model ties them.
     Embedding,
-    /// Learned positions.
-    Positions,
+    /// Learned positions of a stack.
+    Positions(Stack),
+    /// Norm of the embedding as it enters a stack (BART).
+    EmbeddingNorm(Stack),
+    /// What distances add to the scores of a stack's self-attention (T5): `[n_bucket, n_head]`.
+    RelativeBias(Stack),
     /// A module of a block.
     Block {
         /// Which stack.
@@ -52,8 +56,8 @@ pub enum Site {
         /// Which module.
         part: Part,
     },
-    /// Norm behind the last block.
-    FinalNorm,
+    /// Norm behind the last block of a stack.
+    FinalNorm(Stack),
     /// The head, where it is not the embedding.
     Head,
 }
@@ -72,18 +76,50 @@ impl Site {
         }
     }
 
+    /// The stack that the module belongs to; none if it is that of the whole model.
+    pub fn stack(self) -> Option<Stack> {
+        match self {
+            Self::Embedding | Self::Head => None,
+            Self::Positions(stack)
+            | Self::EmbeddingNorm(stack)
+            | Self::RelativeBias(stack)
+            | Self::FinalNorm(stack)
+            | Self::Block { stack, .. } => Some(stack),
+        }
+    }
+
+    /// Whether the module is a norm, whose weight is a vector.
+    pub fn is_norm(self) -> bool {
+        use Part::{AttentionNorm, CrossNorm, FeedForwardNorm};
+        match self {
+            Self::EmbeddingNorm(_) | Self::FinalNorm(_) => true,
+            Self::Block { part, .. } => matches!(part, AttentionNorm | CrossNorm | FeedForwardNorm),
+            Self::Embedding | Self::Positions(_) | Self::RelativeBias(_) | Self::Head => false,
+        }
+    }
+
     /// A number for dropout masks, different for each site.
     pub(crate) fn number(self) -> u32 {
-        match self {
-            Self::Embedding => 0,
-            Self::Positions => 1,
-            Self::FinalNorm => 2,
-            Self::Head => 3,
-            Self::Block { stack, layer, part } => {
-                let within = 16 * layer as u32 + part as u32;
-                4 + 2 * within + stack as u32
-            }
-        }
+        // What lies outside the blocks comes first, then block by block.
+        let (group, part) = match self {
+            Self::Embedding => (0, 0),
+            Self::Positions(_) => (0, 1),
+            Self::EmbeddingNorm(_) => (0, 2),
+            Self::RelativeBias(_) => (0, 3),
+            Self::FinalNorm(_) => (0, 4),
+            Self::Head => (0, 5),
+            Self::Block { layer, part, .. } => (1 + layer as u32, part as u32),
+        };
+        2 * (16 * group + part) + self.stack().map_or(0, |stack| stack as u32)
+    }
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encoder => "encoder",
+            Self::Decoder => "decoder",
+        })
     }
 }
 
@@ -91,14 +127,12 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedding => f.write_str("embedding"),
-            Self::Positions => f.write_str("positions"),
-            Self::FinalNorm => f.write_str("final_norm"),
+            Self::Positions(stack) => write!(f, "{stack}.positions"),
+            Self::EmbeddingNorm(stack) => write!(f, "{stack}.embedding_norm"),
+            Self::RelativeBias(stack) => write!(f, "{stack}.relative_bias"),
+            Self::FinalNorm(stack) => write!(f, "{stack}.final_norm"),
             Self::Head => f.write_str("head"),
             Self::Block { stack, layer, part } => {
-                let stack = match stack {
-                    Stack::Encoder => "encoder",
-                    Stack::Decoder => "decoder",
-                };
                 let part = match part {
                     Part::AttentionNorm => "attention_norm",
                     Part::Qkv => "qkv",

@@ -468,7 +468,7 @@ fn other_methods(model: &Model<Reference>) -> Vec<(&'static str, Box<dyn Method<
     use preface_model::ModelDropout;
     use preface_tune::{Adapter, FineTune, Lora, LoraSettings, PromptTuning, Tuned};
     let spec = model.spec();
-    let dropout = ModelDropout { embedding: 0.1, residual: 0.2 };
+    let dropout = ModelDropout { embedding: 0.1, residual: 0.2, attention: 0.3, ..ModelDropout::default() };
     let settings = LoraSettings {
         r: 2,
         lora_alpha: 4.0,

@@ -1,7 +1,8 @@
 """Logits that PEFT and transformers compute with folders that preface wrote. Run: python tests/golden/methods_ours/make.py
 
-<model>/lora and <model>/prompt_tuning are loaded by PEFT, tiny_gpt2/fine_tune by transformers alone; all were written by the ignored test
-`write_the_fixtures` of preface-tune. `<model>.<method>.logits.<i>`: logits of each of `prompts`. Package versions: case.json.
+<model>/lora and <model>/prompt_tuning are loaded by PEFT, <model>/fine_tune by transformers alone; all were written by the ignored test
+`write_the_fixtures` of preface-tune. `<model>.<method>.logits.<i>`: logits of each of `prompts`, which in an encoder-decoder both sides see. Package
+versions: case.json.
 """
 import os
 import sys
@@ -11,19 +12,28 @@ import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from common import HERE, VERSIONS, folder_of, generator, write_case
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 FOLDER = folder_of(__file__)
 
 
 def load(folder):
-    return AutoModelForCausalLM.from_pretrained(folder).eval()
+    is_encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    kind = AutoModelForSeq2SeqLM if is_encoder_decoder else AutoModelForCausalLM
+    return kind.from_pretrained(folder, attn_implementation="eager").eval()
+
+
+def logits_of(model, prompt):
+    ids = torch.tensor([prompt])
+    both = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids), **both).logits[0][-len(prompt) :]
 
 
 if __name__ == "__main__":
     tensors, prompts = {}, {}
-    for seed, name in enumerate(("tiny_llama", "tiny_gpt2")):
-        base = os.path.join(HERE, name, "model")
+    for seed, name in enumerate(("tiny_llama", "tiny_gpt2", "bart", "t5_v1_1")):
+        base = os.path.join(HERE, name, "model") if name.startswith("tiny_") else os.path.join(HERE, "encoder_decoder", name)
         g = generator(950 + seed)
         prompts[name] = [torch.randint(3, load(base).config.vocab_size, (n,), generator=g).tolist() for n in (6, 1)]
         for kind in ("lora", "prompt_tuning", "fine_tune"):
@@ -33,10 +43,7 @@ if __name__ == "__main__":
             model = load(folder) if kind == "fine_tune" else peft.PeftModel.from_pretrained(load(base), folder).eval()
             assert all(p.dtype == torch.float32 for p in model.parameters())
             for i, prompt in enumerate(prompts[name]):
-                ids = torch.tensor([prompt])
-                with torch.no_grad():
-                    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0][-len(prompt) :]
-                    bare = load(base)(input_ids=ids).logits[0]
+                logits, bare = logits_of(model, prompt), logits_of(load(base), prompt)
                 assert (logits - bare).abs().max() > 1e-2
                 tensors[f"{name}.{kind}.logits.{i}"] = logits.contiguous()
     write_case(FOLDER, tensors, {"made_with": VERSIONS | {"peft": peft.__version__}, "prompts": prompts})

@@ -4,8 +4,8 @@ use super::rows::result;
 use super::values::{rows, values};
 use super::{Case, Output, Suite, Within};
 use crate::{
-    AttentionCall, AttentionPlan, AttentionShape, Backend, Dropout, KeyRun, KeyStore, Place, QueryRun,
-    RelativeBias, Storage,
+    AttentionCall, AttentionDropout, AttentionPlan, AttentionShape, Backend, Dropout, KeyRun, KeyStore,
+    Place, QueryRun, RelativeBias, RowMask, Storage,
 };
 
 pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
@@ -29,6 +29,7 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
                     storage,
                     wanted: Wanted::ALL,
                     reach,
+                    dropout: None,
                 });
             }
         }
@@ -45,14 +46,33 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
             storage: Storage::Compact,
             wanted: Wanted::ALL,
             reach: Some(40),
+            dropout: None,
         });
+    }
+    // Dropout of the probabilities, in every plan.
+    for (name, stores, plan) in plans() {
+        let shape = AttentionShape { n_head: 4, n_kv_head: 2, head_dim: 10, scale: 0.3 };
+        for (storage, reach) in [(Storage::Exact, Some(4)), (Storage::Compact, None)] {
+            let (plan, stores) = (Quiet(plan.clone()), stores.clone());
+            let (wanted, dropout) = (Wanted::ALL, Some(0.3));
+            suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted, reach, dropout });
+        }
     }
     // Every choice of what is wanted of the backward.
     let (name, stores, plan) = plans().swap_remove(2);
     for bits in 0..8 {
         let wanted = Wanted { query: bits & 1 > 0, text: bits & 2 > 0, others: bits & 4 > 0 };
         let (plan, stores, storage) = (Quiet(plan.clone()), stores.clone(), Storage::Compact);
-        suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted, reach: None });
+        suite.compare(AttentionCase {
+            name,
+            shape,
+            stores,
+            plan,
+            storage,
+            wanted,
+            reach: None,
+            dropout: None,
+        });
     }
 }
 
@@ -198,6 +218,8 @@ struct AttentionCase {
     wanted: Wanted,
     /// Reach of the relative bias, if there is one.
     reach: Option<usize>,
+    /// Probability of the probabilities' dropout, if there is any.
+    dropout: Option<f32>,
 }
 
 impl AttentionCase {
@@ -231,6 +253,11 @@ impl Case for AttentionCase {
         let bias =
             self.reach.map(|reach| (backend.vector(&values(64, self.shape.n_head * (2 * reach + 1))), reach));
         let relative_bias = bias.as_ref().map(|(values, reach)| RelativeBias { values, reach: *reach });
+        let masks: Vec<RowMask> =
+            (0..n_row as u32).map(|i| RowMask { stream: u64::from(i % 2), row: i / 2 }).collect();
+        let masks = backend.masks(&masks);
+        let dropout =
+            self.dropout.map(|probability| AttentionDropout { masks: &masks, probability, layer: 6 });
         let call = AttentionCall {
             shape: self.shape,
             layer: 3,
@@ -239,6 +266,7 @@ impl Case for AttentionCase {
             query: Place { buffer: 0, column: 0 },
             stores: &stores,
             relative_bias,
+            dropout,
         };
         let query_width = self.shape.query_width();
         let mut out = backend.rows(n_row, query_width, self.storage);
@@ -268,6 +296,15 @@ impl Case for AttentionCase {
         ];
         for grad in &grads {
             outputs.push(Output::new("gradients", backend.read(grad), self.products()));
+        }
+        if let Some((values, _)) = &bias {
+            // Entries of neighbouring distances share a place, as those of a bucket.
+            const FIRST: usize = 5;
+            let places: Vec<u32> = (0..backend.read_vector(values).len() as u32).map(|i| i / 3).collect();
+            let mut flat = rows(backend, 91, 1, FIRST + places.len(), Storage::Exact);
+            let places = backend.index(&places);
+            backend.attention_bias_grad(&call, &log_sum_exp, &d_out, &places, FIRST, &mut flat);
+            outputs.push(Output::new("bias gradient", backend.read(&flat), self.products()));
         }
         outputs
     }

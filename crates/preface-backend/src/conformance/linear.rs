@@ -17,6 +17,13 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
             }
         }
     }
+    for activation in [SILU_GATE, GELU, GELU_GATE, EXACT_GELU, EXACT_GELU_GATE, RELU, RELU_GATE] {
+        for (n_row, width) in [(0, 3), (1, 1), (2, 16), (33, 65)] {
+            for storage in [Storage::Exact, Storage::Compact] {
+                suite.compare(ActivationGradCase { activation, n_row, width, storage });
+            }
+        }
+    }
     for (n_row, from, to) in [(0, 5, 3), (1, 16, 48), (33, 63, 65)] {
         for tail in Tail::ALL {
             let (direction, storage) = (Direction::Plain, Storage::Exact);
@@ -143,6 +150,26 @@ impl Case for LinearCase {
             outputs.push(Output::new("keep", backend.read(&kept), result(storage)));
         }
         outputs
+    }
+}
+
+/// The way back through an activation alone.
+#[derive(Debug)]
+struct ActivationGradCase {
+    activation: Activation,
+    n_row: usize,
+    width: usize,
+    storage: Storage,
+}
+
+impl Case for ActivationGradCase {
+    fn run<B: Backend>(&self, backend: &B) -> Vec<Output> {
+        let &Self { activation, n_row, width, storage } = self;
+        let kept = rows(backend, 55, n_row, activation.input_width(width), storage);
+        let d = rows(backend, 56, n_row, width, Storage::Exact);
+        let mut out = backend.rows(n_row, activation.input_width(width), storage);
+        backend.activation_grad(activation, &kept, &d, &mut out);
+        vec![Output::new("out", backend.read(&out), result(storage))]
     }
 }
 

@@ -5,9 +5,9 @@
 
 use super::{Reference, ReferenceRows};
 use crate::{
-    Activation, AttentionCall, AttentionPlan, AttentionShape, Backend, Direction, Dropout, Epilogue,
-    Function, Head, HostMatrix, KeyRun, KeyStore, Norm, NormKind, Place, QueryRun, RelativeBias, RowTarget,
-    Storage, Term, TokenWeight,
+    Activation, AttentionCall, AttentionDropout, AttentionPlan, AttentionShape, Backend, Direction, Dropout,
+    Epilogue, Function, Head, HostMatrix, KeyRun, KeyStore, Norm, NormKind, Place, QueryRun, RelativeBias,
+    RowMask, RowTarget, Storage, Term, TokenWeight,
 };
 
 const STEP: f32 = 2e-3;
@@ -96,9 +96,16 @@ fn transposed_products_and_activate_grad_agree_with_finite_differences() {
     }
 }
 
-/// Two sequences behind one prefix with dropout, two query heads to a key head, a bias by distance.
+/// Two sequences behind one prefix with dropout, two query heads to a key head, a bias by distance; with and without
+/// dropout of the probabilities.
 #[test]
 fn attention_backward_agrees_with_finite_differences() {
+    for probability in [None, Some(0.4)] {
+        check_attention_backward(probability);
+    }
+}
+
+fn check_attention_backward(probability: Option<f32>) {
     let shape = AttentionShape { n_head: 2, n_kv_head: 1, head_dim: 3, scale: 0.6 };
     let (text_width, n_text, n_prefix) = (shape.query_width() + 2 * shape.kv_width(), 5, 2);
     let run = |text: std::ops::Range<usize>, stream| QueryRun {
@@ -129,7 +136,11 @@ fn attention_backward_agrees_with_finite_differences() {
     ];
     let bias = values(10, shape.n_head * 5);
     let d_out = values(11, n_text * shape.query_width());
-    let call = |sources: &[&ReferenceRows], use_call: &mut dyn FnMut(&AttentionCall<'_, Reference>)| {
+    let masks: Vec<RowMask> = (0..n_text as u32).map(|row| RowMask { stream: 5, row }).collect();
+    let dropout = probability.map(|probability| AttentionDropout { masks: &masks, probability, layer: 2 });
+    let call = |bias: &Vec<f32>,
+                sources: &[&ReferenceRows],
+                use_call: &mut dyn FnMut(&AttentionCall<'_, Reference>)| {
         use_call(&AttentionCall {
             shape,
             layer: 1,
@@ -137,31 +148,37 @@ fn attention_backward_agrees_with_finite_differences() {
             sources,
             query: place(0, 0),
             stores: &stores,
-            relative_bias: Some(RelativeBias { values: &bias, reach: 2 }),
+            relative_bias: Some(RelativeBias { values: bias, reach: 2 }),
+            dropout,
         });
     };
-    let forward = |text: &[f32], prefix: &[f32]| {
+    let forward = |bias: &Vec<f32>, text: &[f32], prefix: &[f32]| {
         let mut out = Reference.rows(n_text, shape.query_width(), Storage::Exact);
         let (text, prefix) = (rows(text, text_width), rows(prefix, 6));
-        call(&[&text, &prefix], &mut |call| Reference.attention(call, &mut out, None));
+        call(bias, &[&text, &prefix], &mut |call| Reference.attention(call, &mut out, None));
         dot(&out, &d_out)
     };
     let (text, prefix) = (values(12, n_text * text_width), values(13, n_prefix * 6));
     let mut d_text = rows(&vec![0.0; text.len()], text_width);
     let mut d_prefix = rows(&vec![0.0; prefix.len()], 6);
     let (text_rows, prefix_rows) = (rows(&text, text_width), rows(&prefix, 6));
-    call(&[&text_rows, &prefix_rows], &mut |call| {
+    let mut d_bias = rows(&vec![0.0; bias.len()], bias.len());
+    let places: Vec<u32> = (0..bias.len() as u32).collect();
+    call(&bias, &[&text_rows, &prefix_rows], &mut |call| {
+        let d_out = rows(&d_out, shape.query_width());
+        Reference.attention_bias_grad(call, &rows(&[], shape.n_head), &d_out, &places, 0, &mut d_bias);
         Reference.attention_backward(
             call,
             &rows(&[], shape.n_head),
-            &rows(&d_out, shape.query_width()),
+            &d_out,
             Some(place(0, 0)),
             &[Some(stores[0]), Some(stores[1])],
             &mut [&mut d_text, &mut d_prefix],
         );
     });
-    agree("text", &text, &d_text.data, |text| forward(text, &prefix));
-    agree("prefix", &prefix, &d_prefix.data, |prefix| forward(&text, prefix));
+    agree("text", &text, &d_text.data, |text| forward(&bias, text, &prefix));
+    agree("prefix", &prefix, &d_prefix.data, |prefix| forward(&bias, &text, prefix));
+    agree("bias", &bias, &d_bias.data, |bias| forward(&bias.to_vec(), &text, &prefix));
 }
 
 #[test]

@@ -30,6 +30,17 @@ pub fn linear(terms: &[Term<'_, Reference>], epilogue: Epilogue<'_, Reference>, 
     sum.store(out);
 }
 
+/// The epilogue [`Epilogue::ActivateGrad`] alone.
+pub fn activation_grad(
+    activation: Activation,
+    kept: &ReferenceRows,
+    d: &ReferenceRows,
+    out: &mut ReferenceRows,
+) {
+    let values = d.data.iter().map(|&v| f64::from(v)).collect();
+    activate_grad(&Sum { n_row: d.n_row, width: d.width, values }, activation, kept).store(out);
+}
+
 /// An intermediate matrix in `f64`.
 struct Sum {
     n_row: usize,

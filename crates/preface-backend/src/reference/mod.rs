@@ -12,8 +12,8 @@ mod training;
 use std::ops::Range;
 
 use crate::{
-    AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place, Rotation,
-    RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
+    Activation, AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place,
+    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 /// The reference backend.
@@ -208,6 +208,28 @@ impl Backend for Reference {
         grads: &mut [&mut ReferenceRows],
     ) {
         attention::backward(call, d_out, d_query, d_stores, grads);
+    }
+
+    fn attention_bias_grad(
+        &self,
+        call: &AttentionCall<'_, Self>,
+        _log_sum_exp: &ReferenceRows,
+        d_out: &ReferenceRows,
+        places: &Vec<u32>,
+        first: usize,
+        grads: &mut ReferenceRows,
+    ) {
+        attention::bias_grad(call, d_out, places, first, grads);
+    }
+
+    fn activation_grad(
+        &self,
+        activation: Activation,
+        kept: &ReferenceRows,
+        d: &ReferenceRows,
+        out: &mut ReferenceRows,
+    ) {
+        linear::activation_grad(activation, kept, d, out);
     }
 
     fn head_loss(

@@ -1,7 +1,7 @@
 //! Backward, with the probabilities computed again from the kept logarithms of their sums.
 //!
-//! `P = exp(S - lse)`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP))`; then `dQ = scale dS K`, `dK = scale dS^T Q`,
-//! `dV = P^T dO`. The queries are gathered with `scale` on them, which settles `S` and `dK`.
+//! `P = exp(S - lse)`, `dP = M dO V^T`, `dS = P (dP - rowsum(P dP))`; then `dQ = scale dS K`, `dK = scale dS^T Q`,
+//! `dV = (M P)^T dO`, `M` the factors of dropout if there is any. The queries are gathered with `scale` on them, which settles `S` and `dK`.
 
 use std::ops::Range;
 
@@ -146,6 +146,7 @@ impl Kernel for Backward<'_> {
                 // Hidden scores' probabilities are zero, whatever `dP` is there; beyond the limit nothing was computed.
                 p[limit..].fill(0.0);
                 ds[limit..].fill(0.0);
+                segment.drop_probabilities(call, row, head, &mut ds[..limit]);
                 let along = simd.splat(dot(simd, &p[..limit], &ds[..limit]));
                 update(
                     simd,
@@ -154,6 +155,8 @@ impl Kernel for Backward<'_> {
                     #[inline(always)]
                     |dp, p| simd.mul(p, simd.sub(dp, along)),
                 );
+                // The values' gradient is with the shares that the query got.
+                segment.drop_probabilities(call, row, head, &mut p[..limit]);
             }
             if let Some((grads, heads)) = self.d_query {
                 for (start, block) in scores.blocks(n_row) {

@@ -60,7 +60,7 @@ impl Kernel for Forward<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { call, segment, kv_head, results, scratch } = self;
         let heads = Heads::new(call, call.query, kv_head);
-        if thin::suits(segment) {
+        if call.dropout.is_none() && thin::suits(segment) {
             return thin::forward(simd, call, segment, heads, kv_head, results, scratch);
         }
         let pad = Padded::new::<S>(call.shape.head_dim);
@@ -101,6 +101,7 @@ impl Kernel for Forward<'_> {
                     let (seen, unseen) = row.split_at_mut(limit);
                     let most = largest(simd, seen);
                     let sum = exp_sum(simd, seen, 1.0, most);
+                    segment.drop_probabilities(call, first + i / heads.group, head, seen);
                     unseen.fill(0.0);
                     statistics[2 * i..2 * i + 2].copy_from_slice(&[sum, most + sum.ln()]);
                 }

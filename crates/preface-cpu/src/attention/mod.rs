@@ -15,6 +15,8 @@
 //! square of its length.
 
 mod backward;
+mod bias_grad;
+mod dropout;
 mod forward;
 mod pack;
 mod thin;
@@ -28,6 +30,7 @@ use crate::simd::{Simd, update};
 use crate::storage::CpuRows;
 
 pub use backward::backward;
+pub use bias_grad::bias_grad;
 pub use forward::forward;
 
 type Call<'a> = AttentionCall<'a, CpuBackend>;
@@ -68,6 +71,8 @@ struct Keys {
     causal_from: Option<usize>,
     bias_from: Option<usize>,
     dropout: Option<Dropout>,
+    /// Number of its first key among those that the plan lists for the queries.
+    first_number: usize,
 }
 
 impl CpuPlan {
@@ -111,13 +116,20 @@ impl Segment {
     fn new(run: &QueryRun, rows: Range<usize>) -> Self {
         let first_position = run.first_position + rows.start - run.rows.start;
         let last_position = first_position + rows.len() - 1;
-        let is_causal = |keys: &&KeyRun| keys.causal_from.is_some();
-        let (causal, full): (Vec<&KeyRun>, Vec<&KeyRun>) = run.keys.iter().partition(is_causal);
+        let mut n_listed = 0;
+        let numbered = run.keys.iter().map(|keys| {
+            let first_number = n_listed;
+            n_listed += keys.rows.len();
+            (keys, first_number)
+        });
+        type Numbered<'a> = (&'a KeyRun, usize);
+        let is_causal = |(keys, _): &Numbered<'_>| keys.causal_from.is_some();
+        let (causal, full): (Vec<Numbered<'_>>, Vec<Numbered<'_>>) = numbered.partition(is_causal);
         let mut n_key = 0;
         let keys = full
             .into_iter()
             .chain(causal)
-            .map(|keys| {
+            .map(|(keys, first_number)| {
                 let (start, len) = (n_key, keys.visible(last_position));
                 n_key += len;
                 Keys {
@@ -128,6 +140,7 @@ impl Segment {
                     causal_from: keys.causal_from,
                     bias_from: keys.bias_from,
                     dropout: keys.dropout,
+                    first_number,
                 }
             })
             .collect();

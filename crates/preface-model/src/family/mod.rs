@@ -130,16 +130,31 @@ pub(crate) fn dropout(family: Family, config: &serde_json::Value) -> ModelDropou
         Family::Gpt2 => ModelDropout {
             embedding: probability("embd_pdrop", 0.1),
             residual: probability("resid_pdrop", 0.1),
+            attention: probability("attn_pdrop", 0.1),
+            ..ModelDropout::default()
         },
-        // Its attention alone has a probability, which published models leave at 0.
-        Family::Llama => ModelDropout::default(),
+        Family::Llama => {
+            ModelDropout { attention: probability("attention_dropout", 0.0), ..ModelDropout::default() }
+        }
         Family::Bart | Family::MBart | Family::Pegasus | Family::Marian => {
             let dropout = probability("dropout", 0.1);
-            ModelDropout { embedding: dropout, residual: dropout }
+            ModelDropout {
+                embedding: dropout,
+                residual: dropout,
+                attention: probability("attention_dropout", 0.0),
+                activation: probability("activation_dropout", 0.0),
+                output: 0.0,
+            }
         }
         Family::T5 => {
             let dropout = probability("dropout_rate", 0.1);
-            ModelDropout { embedding: dropout, residual: dropout }
+            ModelDropout {
+                embedding: dropout,
+                residual: dropout,
+                attention: dropout,
+                activation: dropout,
+                output: dropout,
+            }
         }
     }
 }

@@ -6,14 +6,14 @@
 //! output. Rotary embedding turns queries and keys in place; the backward turns their gradients back.
 
 use preface_backend::{
-    AttentionCall, AttentionShape, Backend, Epilogue, HeadSpan, KeyStore, Place, RelativeBias, Rotation,
+    AttentionCall, AttentionDropout, AttentionShape, Backend, Epilogue, HeadSpan, KeyStore, Place, Rotation,
     Storage,
 };
 
 use super::sublayer::{Sublayer, SublayerKept};
-use super::{Linear, RowMasks};
+use super::{BiasTable, Linear, RowMasks};
 use crate::attachments::layer_store;
-use crate::{Attachments, AttachmentsGrad, Part, PrefixPlace, Site};
+use crate::{Attachments, AttachmentsGrad, Part, PrefixPlace, Site, Stack};
 
 /// Norm, products and their order.
 pub(crate) struct AttentionLayer<B: Backend> {
@@ -31,7 +31,7 @@ pub(crate) struct Context<'a, B: Backend> {
     /// `[n_position, head_dim]`, where positions are rotary.
     pub rotary: Option<&'a B::Rows>,
     pub positions: &'a B::Index,
-    pub relative_bias: Option<RelativeBias<'a, B>>,
+    pub relative_bias: Option<&'a BiasTable<B>>,
     pub plan: &'a B::Plan,
     /// The plan of the last layer, where it has other rows than the others.
     pub last_plan: Option<&'a B::Plan>,
@@ -64,6 +64,14 @@ pub(crate) struct Selected<B: Backend> {
 }
 
 impl<B: Backend> Context<'_, B> {
+    /// The stack whose layers these are.
+    pub fn side(&self) -> Stack {
+        match self.place {
+            PrefixPlace::Encoder => Stack::Encoder,
+            PrefixPlace::Decoder | PrefixPlace::Cross => Stack::Decoder,
+        }
+    }
+
     /// The rows that are wanted of `layer`, if not all.
     fn selected(&self, layer: usize) -> Option<&Selected<B>> {
         self.selected.filter(|_| layer + 1 == self.n_layer)
@@ -194,16 +202,22 @@ impl<B: Backend> AttentionLayer<B> {
             }
         };
         let operands = self.operands(context, layer, &kept.qkv, kept.picked.as_ref(), encoded);
+        let d_query = (!stop).then_some(operands.query);
+        let wanted = |i: usize| if i == 0 { text_wanted } else { true };
+        let d_stores: Vec<Option<KeyStore>> =
+            operands.stores.iter().enumerate().map(|(i, store)| wanted(i).then_some(*store)).collect();
+        let call = self.call(&operands, context, layer, n_query);
+        if let (Some(table), Some(place)) =
+            (context.relative_bias, context.attachments.trained.get(&Site::RelativeBias(context.side())))
+        {
+            let (places, flat) = (table.places(), &mut grads.flat);
+            backend.attention_bias_grad(&call, &kept.log_sum_exp, &d_attended, places, place.weight, flat);
+        }
         // Gradients lie where their values lie.
         let mut buffers: Vec<&mut B::Rows> = vec![&mut d_qkv];
         buffers.extend(grads.segments.iter_mut().map(|segment| segment.get_mut(context.place)));
         buffers.extend(d_text);
         buffers.extend(d_picked.as_mut());
-        let d_query = (!stop).then_some(operands.query);
-        let wanted = |i: usize| if i == 0 { text_wanted } else { true };
-        let d_stores: Vec<Option<KeyStore>> =
-            operands.stores.iter().enumerate().map(|(i, store)| wanted(i).then_some(*store)).collect();
-        let call = operands.call(context, layer);
         backend.attention_backward(&call, &kept.log_sum_exp, &d_attended, d_query, &d_stores, &mut buffers);
         if stop {
             return;
@@ -257,7 +271,8 @@ impl<B: Backend> AttentionLayer<B> {
         let residual = picked.as_ref().unwrap_or(x);
         let (n_query, _) = backend.shape(residual);
         let mut attended = backend.rows(n_query, self.shape.query_width(), Storage::Compact);
-        backend.attention(&operands.call(context, layer), &mut attended, log_sum_exp);
+        let call = self.call(operands, context, layer, n_query);
+        backend.attention(&call, &mut attended, log_sum_exp);
         (context.add_to_residual(&self.output, &attended, residual), attended)
     }
 
@@ -285,30 +300,43 @@ impl<B: Backend> AttentionLayer<B> {
         sources.extend(elsewhere);
         let query = Place { buffer: picked.map_or(0, |_| sources.len()), column: 0 };
         sources.extend(picked);
-        Operands { shape, sources, query, stores }
+        Operands { sources, query, stores }
     }
-}
 
-/// What attention reads: buffer 0 is the fused product, 1.. the segments, then the cache or the encoder's keys if there
-/// are any, then the selected rows of the fused product if there are any.
-struct Operands<'a, B: Backend> {
-    shape: AttentionShape,
-    sources: Vec<&'a B::Rows>,
-    query: Place,
-    /// Store 0 is the text, segment `i` is store `1 + i`.
-    stores: Vec<KeyStore>,
-}
-
-impl<'a, B: Backend> Operands<'a, B> {
-    fn call<'c>(&'c self, context: &'c Context<'a, B>, layer: usize) -> AttentionCall<'c, B> {
+    fn call<'c>(
+        &self,
+        operands: &'c Operands<'_, B>,
+        context: &'c Context<'_, B>,
+        layer: usize,
+        n_query: usize,
+    ) -> AttentionCall<'c, B> {
+        let probability = context.attachments.dropout.attention;
+        let dropout = context.masks.filter(|_| probability > 0.0).map(|masks| AttentionDropout {
+            masks: masks.of(n_query),
+            probability,
+            layer: self.qkv.site.number() | ATTENTION_MASKS,
+        });
         AttentionCall {
             shape: self.shape,
             layer: layer as u32,
             plan: context.plan(layer),
-            sources: &self.sources,
-            query: self.query,
-            stores: &self.stores,
-            relative_bias: context.relative_bias,
+            sources: &operands.sources,
+            query: operands.query,
+            stores: &operands.stores,
+            relative_bias: context.relative_bias.map(BiasTable::of_distances),
+            dropout,
         }
     }
+}
+
+/// Masks of attention's probabilities: other than those of dropout elsewhere at the same site.
+const ATTENTION_MASKS: u32 = 1 << 21;
+
+/// What attention reads: buffer 0 is the fused product, 1.. the segments, then the cache or the encoder's keys if there
+/// are any, then the selected rows of the fused product if there are any.
+struct Operands<'a, B: Backend> {
+    sources: Vec<&'a B::Rows>,
+    query: Place,
+    /// Store 0 is the text, segment `i` is store `1 + i`.
+    stores: Vec<KeyStore>,
 }

@@ -6,8 +6,8 @@ use super::attention::{AttentionKept, AttentionLayer, Context, Text, TextGrad};
 use super::bottleneck::BottleneckKept;
 use super::cross::{Cross, CrossKept, CrossLayer};
 use super::feed_forward::{FeedForward, FeedForwardKept};
+use crate::AttachmentsGrad;
 use crate::attachments::{Bottleneck, Depth, Step};
-use crate::{AttachmentsGrad, PrefixPlace, Stack};
 
 /// One block.
 pub(crate) struct Block<B: Backend> {
@@ -71,8 +71,7 @@ impl<B: Backend> Block<B> {
 
     /// What is attached behind the block.
     fn bottleneck<'a>(context: &Context<'a, B>, layer: usize) -> Option<&'a Bottleneck<B>> {
-        let stack = if context.place == PrefixPlace::Encoder { Stack::Encoder } else { Stack::Decoder };
-        context.attachments.bottlenecks.get(&(stack, layer))
+        context.attachments.bottlenecks.get(&(context.side(), layer))
     }
 
     /// Turns the gradient of the output into that of the input, in place, and adds that of the encoder's output to

@@ -19,6 +19,8 @@ pub(crate) struct CrossLayer<B: Backend> {
 pub(crate) struct Cross<'a, B: Backend> {
     /// Plan and prefix rows of cross-attention.
     pub context: Context<'a, B>,
+    /// The same with the dropout masks of the encoder's rows, of which keys and values are made.
+    pub source: Context<'a, B>,
     pub encoded: Encoded<'a, B>,
 }
 
@@ -52,7 +54,7 @@ impl<B: Backend> CrossLayer<B> {
         let Encoded::States(states) = &cross.encoded else {
             unreachable!("training runs on the encoder's output");
         };
-        let keys = self.project(&cross.context, states);
+        let keys = self.project(&cross.source, states);
         let (out, attention) = self.attention.forward_keep(&cross.context, layer, x, Some(&keys));
         (out, CrossKept { attention, keys })
     }
@@ -61,7 +63,7 @@ impl<B: Backend> CrossLayer<B> {
     pub fn forward(&self, cross: &Cross<'_, B>, layer: usize, x: &B::Rows) -> B::Rows {
         let run = |keys: &B::Rows| self.attention.forward(&cross.context, layer, x, Text::Encoded(keys));
         match &cross.encoded {
-            Encoded::States(states) => run(&self.project(&cross.context, states)),
+            Encoded::States(states) => run(&self.project(&cross.source, states)),
             Encoded::Keys(keys) => run(&keys[layer]),
         }
     }
@@ -82,18 +84,28 @@ impl<B: Backend> CrossLayer<B> {
         let context = &cross.context;
         let backend = context.backend;
         let (n_row, width) = backend.shape(&kept.keys);
-        let mut d_keys = d_states.as_ref().map(|_| {
+        let wanted = d_states.is_some() || context.attachments.wants_input(self.keys.site);
+        let mut d_keys = wanted.then(|| {
             let mut rows = backend.rows(n_row, width, Storage::Exact);
             backend.zero(&mut rows);
             rows
         });
         let text = TextGrad::Encoded { rows: &kept.keys, grad: d_keys.as_mut() };
         self.attention.backward(context, layer, &kept.attention, text, d_x, grads, below);
-        if let (Some(d_states), Some(d_keys)) = (d_states, d_keys) {
-            let mut sum = backend.rows(n_row, backend.shape(d_states).1, Storage::Exact);
-            let epilogue = Epilogue::Residual { residual: d_states, bias: None };
-            self.keys.backward(context, None, &d_keys, epilogue, &mut sum, grads);
-            *d_states = sum;
+        let Some(d_keys) = d_keys else { return };
+        let Encoded::States(states) = cross.encoded else {
+            unreachable!("training runs on the encoder's output");
+        };
+        match d_states {
+            None => {
+                self.keys.parameters_backward(&cross.source, Some(states), &d_keys, grads);
+            }
+            Some(d_states) => {
+                let mut sum = backend.rows(n_row, backend.shape(d_states).1, Storage::Exact);
+                let epilogue = Epilogue::Residual { residual: d_states, bias: None };
+                self.keys.backward(&cross.source, Some(states), &d_keys, epilogue, &mut sum, grads);
+                *d_states = sum;
+            }
         }
     }
 }

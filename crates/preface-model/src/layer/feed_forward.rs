@@ -21,7 +21,7 @@ pub(crate) struct FeedForward<B: Backend> {
 pub(crate) struct FeedForwardKept<B: Backend> {
     input: SublayerKept<B>,
     activation_input: B::Rows,
-    /// Behind the activation, where something is trained that takes it in.
+    /// Behind the activation and its dropout, where something is trained that takes it in.
     activated: Option<B::Rows>,
 }
 
@@ -42,14 +42,24 @@ impl<B: Backend> FeedForward<B> {
         self.norm.after(context.backend, self.run(context, x, None).0)
     }
 
-    /// The sum, and what stands behind the activation.
+    /// The sum, and what stands behind the activation, dropout included.
     fn run(&self, context: &Context<'_, B>, x: &B::Rows, keep: Option<&mut B::Rows>) -> (B::Rows, B::Rows) {
         let (n_row, _) = context.backend.shape(x);
         let normed = self.norm.before(context, x);
         let mut activated = context.backend.rows(n_row, self.d_ff, Storage::Compact);
         let epilogue = Epilogue::Activate { activation: self.activation, bias: self.up.bias.as_ref(), keep };
         self.up.forward(context, normed.as_ref().unwrap_or(x), epilogue, &mut activated);
+        let activated = self.dropped(context, &activated, Storage::Compact).unwrap_or(activated);
         (context.add_to_residual(&self.down, &activated, x), activated)
+    }
+
+    /// What stands behind the activation under its dropout, or its gradient; none where nothing is dropped.
+    fn dropped(&self, context: &Context<'_, B>, x: &B::Rows, storage: Storage) -> Option<B::Rows> {
+        context.dropped(context.attachments.dropout.activation, self.up.site, x, storage)
+    }
+
+    fn has_dropout(&self, context: &Context<'_, B>) -> bool {
+        context.masks.is_some() && context.attachments.dropout.activation > 0.0
     }
 
     /// Adds to `grads` those of what is trained in the layer and, where `below` is wanted, turns the gradient of the layer's
@@ -68,10 +78,19 @@ impl<B: Backend> FeedForward<B> {
         let (n_row, _) = backend.shape(d_x);
         let width = self.activation.input_width(self.d_ff);
         let mut d_input = backend.rows(n_row, width, Storage::Compact);
-        let epilogue = Epilogue::ActivateGrad { activation: self.activation, kept: &kept.activation_input };
         let dropped = context.branch_gradient(&self.down, d_x);
         let d_branch = dropped.as_ref().unwrap_or(d_x);
-        self.down.backward(context, kept.activated.as_ref(), d_branch, epilogue, &mut d_input, grads);
+        let activated = kept.activated.as_ref();
+        let (activation, kept_input) = (self.activation, &kept.activation_input);
+        if self.has_dropout(context) {
+            let mut d_activated = backend.rows(n_row, self.d_ff, Storage::Exact);
+            self.down.backward(context, activated, d_branch, Epilogue::Store, &mut d_activated, grads);
+            let d_activated = self.dropped(context, &d_activated, Storage::Exact).unwrap_or(d_activated);
+            backend.activation_grad(activation, kept_input, &d_activated, &mut d_input);
+        } else {
+            let epilogue = Epilogue::ActivateGrad { activation, kept: kept_input };
+            self.down.backward(context, activated, d_branch, epilogue, &mut d_input, grads);
+        }
         self.norm.before_backward(context, &self.up, norm_site, &kept.input, &d_input, d_x, grads, below);
     }
 }

@@ -72,9 +72,21 @@ impl<B: Backend> Linear<B> {
                 let mut share = context.backend.rows(n_row, n_in, Storage::Exact);
                 context.backend.linear(&[low], Epilogue::Store, &mut share);
                 let share = self.masked(context, delta, &share).unwrap_or(share);
-                assert!(matches!(epilogue, Epilogue::Store), "a masked delta ends in a plain product");
-                let residual = Epilogue::Residual { residual: &share, bias: None };
-                context.backend.linear(&[back(&self.weight)], residual, out);
+                let with_share = Epilogue::Residual { residual: &share, bias: None };
+                let back = [back(&self.weight)];
+                match epilogue {
+                    Epilogue::Store => context.backend.linear(&back, with_share, out),
+                    Epilogue::Residual { residual, bias: None } => {
+                        context.backend.linear(&back, with_share, out);
+                        context.backend.add(residual, out);
+                    }
+                    Epilogue::ActivateGrad { activation, kept } => {
+                        let mut sum = context.backend.rows(n_row, n_in, Storage::Exact);
+                        context.backend.linear(&back, with_share, &mut sum);
+                        context.backend.activation_grad(activation, kept, &sum, out);
+                    }
+                    _ => unreachable!("gradients have no bias and are not activated"),
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) use cross::{Cross, CrossLayer, Encoded};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use kept::Kept;
 pub(crate) use linear::Linear;
-pub(crate) use positions::{relative_bias, sinusoidal_table};
+pub(crate) use positions::{BiasTable, sinusoidal_table};
 pub(crate) use residual::RowMasks;
 pub(crate) use rotary::rotary_table;
 pub(crate) use stack::BlockStack;

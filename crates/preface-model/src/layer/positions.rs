@@ -1,5 +1,7 @@
 //! Positions that are neither rotary nor learned: a table of sines, and T5's bias by distance.
 
+use preface_backend::{Backend, RelativeBias};
+
 /// `[n_position, width]`: row `p` holds `sin(p / 10000^(2 i / width))` of all even columns `2 i`, then `cos` of all odd
 /// ones, as Marian and Pegasus have it.
 pub(crate) fn sinusoidal_table(n_position: usize, width: usize) -> Vec<f32> {
@@ -15,15 +17,73 @@ pub(crate) fn sinusoidal_table(n_position: usize, width: usize) -> Vec<f32> {
         .collect()
 }
 
+/// T5's learned table `[n_bucket, n_head]`, and what it makes of every distance.
+pub(crate) struct BiasTable<B: Backend> {
+    table: Vec<f32>,
+    n_bucket: usize,
+    n_head: usize,
+    reach: usize,
+    both_directions: bool,
+    /// `[n_head, 2 * reach + 1]`
+    values: B::Vector,
+    /// Of each of them its place in the table.
+    places: B::Index,
+}
+
+impl<B: Backend> BiasTable<B> {
+    /// From a table `[n_bucket, n_head]`.
+    pub fn new(
+        backend: &B,
+        table: Vec<f32>,
+        n_bucket: usize,
+        n_head: usize,
+        reach: usize,
+        both_directions: bool,
+    ) -> Self {
+        let places: Vec<u32> = (0..(n_bucket * n_head) as u32).collect();
+        let places = relative_bias(&places, n_bucket, n_head, reach, both_directions);
+        let values = relative_bias(&table, n_bucket, n_head, reach, both_directions);
+        let (values, places) = (backend.vector(&values), backend.index(&places));
+        Self { table, n_bucket, n_head, reach, both_directions, values, places }
+    }
+
+    /// The table, row-major.
+    pub fn table(&self) -> &[f32] {
+        &self.table
+    }
+
+    /// `[n_bucket, n_head]`
+    pub fn shape(&self) -> [usize; 2] {
+        [self.n_bucket, self.n_head]
+    }
+
+    /// Puts another table in its place.
+    pub fn update(&mut self, backend: &B, table: &[f32]) {
+        self.table.copy_from_slice(table);
+        let values = relative_bias(table, self.n_bucket, self.n_head, self.reach, self.both_directions);
+        backend.update_vector(&values, &mut self.values);
+    }
+
+    /// As attention takes it.
+    pub fn of_distances(&self) -> RelativeBias<'_, B> {
+        RelativeBias { values: &self.values, reach: self.reach }
+    }
+
+    /// Of each distance's entry its place in the table.
+    pub fn places(&self) -> &B::Index {
+        &self.places
+    }
+}
+
 /// What distances add to the scores, `[n_head, 2 * max_distance + 1]`: entry `max_distance + d` is for keys that stand
 /// `d` positions after the query. `table` is `[n_bucket, n_head]`.
-pub(crate) fn relative_bias(
-    table: &[f32],
+fn relative_bias<T: Copy>(
+    table: &[T],
     n_bucket: usize,
     n_head: usize,
     max_distance: usize,
     both_directions: bool,
-) -> Vec<f32> {
+) -> Vec<T> {
     let distances = -(max_distance as i64)..=max_distance as i64;
     let buckets: Vec<usize> =
         distances.map(|distance| bucket(distance, n_bucket, max_distance, both_directions)).collect();

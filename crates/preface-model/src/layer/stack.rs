@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use preface_backend::{Backend, Norm, RelativeBias, Storage};
+use preface_backend::{Backend, Norm, Storage};
 
-use super::{Block, Kept, Pass, Text};
-use crate::AttachmentsGrad;
+use super::{BiasTable, Block, Context, Kept, Pass, Text};
 use crate::attachments::{Depth, Step};
+use crate::{AttachmentsGrad, Site};
 
 /// Weights of a stack.
 pub(crate) struct BlockStack<B: Backend> {
@@ -14,33 +14,39 @@ pub(crate) struct BlockStack<B: Backend> {
     pub position_embedding: Option<B::Weight>,
     /// `[n_position, head_dim]`, where positions are rotary.
     pub rotary: Option<B::Rows>,
-    /// What distances add to scores, and the reach of the list.
-    pub relative_bias: Option<(B::Vector, usize)>,
+    /// What distances add to scores.
+    pub relative_bias: Option<BiasTable<B>>,
     pub embedding_norm: Option<Norm<B>>,
     pub blocks: Vec<Block<B>>,
     pub final_norm: Option<Norm<B>>,
 }
 
 impl<B: Backend> BlockStack<B> {
-    /// What the distance adds to scores.
-    pub fn relative_bias(&self) -> Option<RelativeBias<'_, B>> {
-        self.relative_bias.as_ref().map(|(values, reach)| RelativeBias { values, reach: *reach })
-    }
-
-    /// Positions and norm of token embeddings.
-    pub fn enter(&self, backend: &B, mut x: B::Rows, positions: &B::Index) -> B::Rows {
-        if let Some(table) = &self.position_embedding {
-            backend.embed_add(table, positions, &mut x);
-        }
-        match &self.embedding_norm {
+    /// Token embeddings with their norm, where the stack has one, and its dropout.
+    pub fn enter(&self, context: &Context<'_, B>, x: B::Rows) -> B::Rows {
+        let x = match &self.embedding_norm {
             None => x,
             Some(norm) => {
-                let (n_row, width) = backend.shape(&x);
-                let mut normed = backend.rows(n_row, width, Storage::Exact);
-                backend.norm(norm, &x, &mut normed);
+                let (n_row, width) = context.backend.shape(&x);
+                let mut normed = context.backend.rows(n_row, width, Storage::Exact);
+                context.backend.norm(norm, &x, &mut normed);
                 normed
             }
-        }
+        };
+        context.entry_dropout(&x).unwrap_or(x)
+    }
+
+    /// The gradient of the embeddings `x` from that of [`BlockStack::enter`]; `x` is asked for where there is a norm.
+    pub fn enter_backward(
+        &self,
+        context: &Context<'_, B>,
+        x: impl FnOnce() -> B::Rows,
+        d_out: B::Rows,
+        grads: &mut AttachmentsGrad<B>,
+    ) -> B::Rows {
+        let d_out = context.entry_dropout(&d_out).unwrap_or(d_out);
+        let Some(norm) = &self.embedding_norm else { return d_out };
+        context.norm_backward(norm, Site::EmbeddingNorm(context.side()), &x(), &d_out, grads)
     }
 
     /// Some blocks, one after the other.
@@ -88,23 +94,53 @@ impl<B: Backend> BlockStack<B> {
         d_x
     }
 
-    /// The final norm, stored as products take their operands; `x` itself where there is none.
-    pub fn leave(&self, backend: &B, x: &B::Rows) -> Option<B::Rows> {
-        self.final_norm.as_ref().map(|norm| {
-            let (n_row, width) = backend.shape(x);
-            let mut normed = backend.rows(n_row, width, Storage::Compact);
-            backend.norm(norm, x, &mut normed);
-            normed
-        })
+    /// The final norm with its dropout, stored as products take their operands; none where `x` stays itself.
+    pub fn leave(&self, context: &Context<'_, B>, x: &B::Rows) -> Option<B::Rows> {
+        let normed = self.final_norm.as_ref().map(|norm| context.normed(norm, x));
+        let dropped = context.exit_dropout(normed.as_ref().unwrap_or(x), Storage::Compact);
+        dropped.or(normed)
     }
 
     /// The gradient of the last block's output, from that of [`BlockStack::leave`].
-    pub fn leave_backward(&self, backend: &B, x: &B::Rows, d_out: B::Rows) -> B::Rows {
+    pub fn leave_backward(
+        &self,
+        context: &Context<'_, B>,
+        x: &B::Rows,
+        d_out: B::Rows,
+        grads: &mut AttachmentsGrad<B>,
+    ) -> B::Rows {
+        let d_out = context.exit_dropout(&d_out, Storage::Exact).unwrap_or(d_out);
         let Some(norm) = &self.final_norm else { return d_out };
-        let (n_row, width) = backend.shape(&d_out);
-        let mut d_x = backend.rows(n_row, width, Storage::Exact);
-        backend.zero(&mut d_x);
-        backend.norm_backward(norm, x, &d_out, &mut d_x);
+        context.norm_backward(norm, Site::FinalNorm(context.side()), x, &d_out, grads)
+    }
+}
+
+impl<B: Backend> Context<'_, B> {
+    /// Dropout of what enters the stack, or of its gradient.
+    fn entry_dropout(&self, x: &B::Rows) -> Option<B::Rows> {
+        let site = Site::EmbeddingNorm(self.side());
+        self.dropped(self.attachments.dropout.embedding, site, x, Storage::Exact)
+    }
+
+    /// Dropout of what the stack gives, or of its gradient.
+    fn exit_dropout(&self, x: &B::Rows, storage: Storage) -> Option<B::Rows> {
+        self.dropped(self.attachments.dropout.output, Site::FinalNorm(self.side()), x, storage)
+    }
+
+    /// The gradient of a norm's input, those of its parameters where they are trained.
+    fn norm_backward(
+        &self,
+        norm: &Norm<B>,
+        site: Site,
+        x: &B::Rows,
+        d_out: &B::Rows,
+        grads: &mut AttachmentsGrad<B>,
+    ) -> B::Rows {
+        self.norm_parameters_backward(norm, site, x, d_out, grads);
+        let (n_row, width) = self.backend.shape(d_out);
+        let mut d_x = self.backend.rows(n_row, width, Storage::Exact);
+        self.backend.zero(&mut d_x);
+        self.backend.norm_backward(norm, x, d_out, &mut d_x);
         d_x
     }
 }

@@ -337,6 +337,8 @@ impl TensorArtefact {
             }
             Kind::Weights(tuned) => {
                 let mut reader = reader;
+                // Those of the model stand in it already.
+                reader.used.extend(spec.constant_tensors());
                 let weights = FineTune::assemble(model, *tuned, ModelDropout::default(), |shape| {
                     reader.module(spec, shape)
                 });
@@ -379,7 +381,7 @@ impl Reader<'_> {
     /// A module's weight and bias from the tensors that it is in `transformers`.
     fn module(&mut self, spec: &ModelSpec, shape: &ParameterShape) -> (Vec<f32>, Option<Vec<f32>>) {
         let [_, n_in] = shape.weight;
-        let is_vector = is_norm(shape);
+        let is_vector = shape.site.is_norm();
         let (mut weight, mut bias) = (Vec::with_capacity(shape.n_weight()), Vec::new());
         for part in spec.hugging_face_parts(shape.site) {
             let (name, n_row) = (format!("{}.weight", part.module), part.rows.len());
@@ -415,10 +417,6 @@ impl Reader<'_> {
             }),
         }
     }
-}
-
-fn is_norm(shape: &ParameterShape) -> bool {
-    shape.weight[1] == 1
 }
 
 /// `[n_row, n_column]` from `[n_column, n_row]` and back.
@@ -469,7 +467,7 @@ fn tensors(trained: &Trained, spec: &ModelSpec) -> Tensors {
                 for part in spec.hugging_face_parts(shape.site) {
                     let n_row = part.rows.len();
                     let own = &weight[part.rows.start * n_in..part.rows.end * n_in];
-                    let entry = match (is_norm(shape), part.transposed) {
+                    let entry = match (shape.site.is_norm(), part.transposed) {
                         (true, _) => (vec![n_row], own.to_vec()),
                         (false, false) => (vec![n_row, n_in], own.to_vec()),
                         (false, true) => (vec![n_in, n_row], transposed(own, n_in).collect()),
@@ -493,6 +491,8 @@ pub struct ModelFolder {
     pub config: Vec<u8>,
     /// The tokenizer's files, `generation_config.json` and the like.
     pub others: Vec<(String, Vec<u8>)>,
+    /// Tensors that nothing trains: name, shape, values.
+    pub constants: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
 /// Writes the folder of what was trained on a model of this shape. `model` is needed for fine-tuning alone.
@@ -516,9 +516,11 @@ pub fn write_trained(
     if let Trained::PlacedPrefix(_) = trained {
         return Err(ArtefactError::NoFormat { path: folder.into() });
     }
-    let tensors = tensors(trained, spec);
+    let mut tensors = tensors(trained, spec);
     let (kind, config) = config(trained, spec, description);
     let is_model = kind == Kind::Weights(Tuned::All);
+    let constants = model.filter(|_| is_model).into_iter().flat_map(|model| model.constants.clone());
+    tensors.extend(constants.map(|(name, shape, values)| (name, (shape, values))));
     let name = if is_model { MODEL } else { TENSORS };
     for (tensor, (_, values)) in &tensors {
         if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
@@ -634,7 +636,7 @@ fn config(trained: &Trained, spec: &ModelSpec, description: &Description) -> (Ki
         "inference_mode": true,
         "peft_version": PEFT_VERSION,
         "revision": null,
-        "task_type": "CAUSAL_LM",
+        "task_type": if spec.encoder.is_some() { "SEQ_2_SEQ_LM" } else { "CAUSAL_LM" },
     });
     if let (Some(config), Value::Object(own)) = (config.as_object_mut(), own) {
         config.extend(own);

@@ -2,7 +2,7 @@
 //! `x + W_up relu(W_down norm(x) + b_down) + b_up`, with the up-projection starting at zero, so that training starts from the
 //! bare model.
 //!
-//! With width `r` there are `n_layer (2 d r + r + 3 d)` parameters, biases and the norm's included; `r` follows from the wanted
+//! An encoder-decoder has one behind each block of either stack. With width `r` there are `n_layer (2 d r + r + 3 d)` parameters, biases and the norm's included; `r` follows from the wanted
 //! share of the model's own.
 
 use preface_backend::{Backend, HostMatrix, Norm, NormKind};
@@ -44,7 +44,8 @@ const N_PART: usize = 6;
 pub struct Adapter {
     width: usize,
     d_model: usize,
-    n_layer: usize,
+    /// Where they stand.
+    blocks: Vec<(Stack, usize)>,
     dropout: ModelDropout,
     /// For each block: norm weight and bias, down weight and bias, up weight and bias.
     parameters: Parameters,
@@ -53,7 +54,7 @@ pub struct Adapter {
 impl Adapter {
     /// Parameters of adapters of this width.
     pub fn n_parameter(spec: &ModelSpec, width: usize) -> usize {
-        spec.n_layer * (2 * spec.d_model * width + width + 3 * spec.d_model)
+        blocks(spec).len() * (2 * spec.d_model * width + width + 3 * spec.d_model)
     }
 
     /// The width whose share of the model's `n_model` parameters is nearest to `share`.
@@ -62,7 +63,7 @@ impl Adapter {
     /// If that would be 0.
     pub fn width_of_share(spec: &ModelSpec, share: f64, n_model: usize) -> Result<usize, AdapterError> {
         let d = spec.d_model as f64;
-        let per_block = share * n_model as f64 / spec.n_layer as f64;
+        let per_block = share * n_model as f64 / blocks(spec).len() as f64;
         let width = ((per_block - 3.0 * d) / (2.0 * d + 1.0)).round();
         if width < 1.0 {
             let n_smallest = Self::n_parameter(spec, 1);
@@ -94,14 +95,15 @@ impl Adapter {
         dropout: ModelDropout,
         mut values: impl FnMut(usize, &[usize]) -> Vec<f32>,
     ) -> Self {
-        let (d_model, n_layer) = (spec.d_model, spec.n_layer);
+        let (d_model, blocks) = (spec.d_model, blocks(spec));
         let mut parameters = Parameters::default();
-        for layer in 0..n_layer {
+        for (stack, layer) in &blocks {
+            let side = if spec.encoder.is_some() { format!("{stack}.") } else { String::new() };
             for (part, (name, shape)) in Self::parts(d_model, width).into_iter().enumerate() {
-                parameters.push(&format!("layers.{layer}.{name}"), &shape, values(part, &shape));
+                parameters.push(&format!("{side}layers.{layer}.{name}"), &shape, values(part, &shape));
             }
         }
-        Self { width, d_model, n_layer, dropout, parameters }
+        Self { width, d_model, blocks, dropout, parameters }
     }
 
     fn parts(d_model: usize, width: usize) -> [(&'static str, Vec<usize>); N_PART] {
@@ -126,6 +128,13 @@ impl Adapter {
     }
 }
 
+/// All blocks of a model.
+fn blocks(spec: &ModelSpec) -> Vec<(Stack, usize)> {
+    let encoder = spec.encoder.map_or(0, |encoder| encoder.n_layer);
+    let encoder = (0..encoder).map(|layer| (Stack::Encoder, layer));
+    encoder.chain((0..spec.n_layer).map(|layer| (Stack::Decoder, layer))).collect()
+}
+
 impl<B: Backend> Method<B> for Adapter {
     fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -135,31 +144,11 @@ impl<B: Backend> Method<B> for Adapter {
         &mut self.parameters
     }
 
-    fn constants(&self) -> Vec<f32> {
-        Vec::new()
-    }
-
-    fn set_constants(&mut self, constants: &[f32]) {
-        assert!(constants.is_empty(), "adapters have no constants");
-    }
-
-    fn n_stored(&self) -> usize {
-        self.parameters.values().len()
-    }
-
-    fn segment(&self) -> Option<usize> {
-        None
-    }
-
-    fn prefix_len(&self) -> usize {
-        0
-    }
-
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
         let backend = model.backend();
-        let bottleneck = |layer: usize| {
-            let part = |i: usize| self.parameters.part(N_PART * layer + i);
-            let first = |i: usize| self.parameters.ranges()[N_PART * layer + i].range.start;
+        let bottleneck = |number: usize| {
+            let part = |i: usize| self.parameters.part(N_PART * number + i);
+            let first = |i: usize| self.parameters.ranges()[N_PART * number + i].range.start;
             let matrix = |n_row, n_column, i| {
                 backend.weight(vec![HostMatrix { n_row, n_column, values: part(i).to_vec() }])
             };
@@ -178,8 +167,11 @@ impl<B: Backend> Method<B> for Adapter {
             }
         };
         Attachments {
-            bottlenecks: (0..self.n_layer)
-                .map(|layer| ((Stack::Decoder, layer), bottleneck(layer)))
+            bottlenecks: self
+                .blocks
+                .iter()
+                .enumerate()
+                .map(|(number, &block)| (block, bottleneck(number)))
                 .collect(),
             n_gradient: self.parameters.values().len(),
             dropout: self.dropout,

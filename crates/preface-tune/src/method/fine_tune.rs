@@ -5,7 +5,9 @@
 //! that is the embedding is one matrix with one gradient.
 
 use preface_backend::Backend;
-use preface_model::{Attachments, AttachmentsGrad, Model, ModelDropout, ParameterGrad, ParameterShape, Site};
+use preface_model::{
+    Attachments, AttachmentsGrad, Model, ModelDropout, ParameterGrad, ParameterShape, Site, Stack,
+};
 use thiserror::Error;
 
 use super::{Gradient, Method, Parameters, Trained};
@@ -15,7 +17,8 @@ use super::{Gradient, Method, Parameters, Trained};
 pub enum Tuned {
     /// All.
     All,
-    /// Those of so many blocks from the top, and of the final norm. (The authors' code also trains the tied embedding.)
+    /// Those of so many blocks from the top (of the decoder, where there are two stacks), and of the final norm if the model
+    /// has one. (The authors' code also trains the tied embedding.)
     Top(usize),
 }
 
@@ -133,8 +136,8 @@ fn trained_shapes<B: Backend>(model: &Model<B>, tuned: Tuned) -> Result<Vec<Para
     }
     let is_trained = |shape: &ParameterShape| match (tuned, shape.site) {
         (Tuned::All, _) => true,
-        (Tuned::Top(top), Site::Block { layer, .. }) => layer + top >= n_layer,
-        (Tuned::Top(_), site) => site == Site::FinalNorm,
+        (Tuned::Top(top), Site::Block { stack: Stack::Decoder, layer, .. }) => layer + top >= n_layer,
+        (Tuned::Top(_), site) => site == Site::FinalNorm(Stack::Decoder),
     };
     Ok(model.parameter_shapes().into_iter().filter(is_trained).collect())
 }
@@ -146,26 +149,6 @@ impl<B: Backend> Method<B> for FineTune {
 
     fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
-    }
-
-    fn constants(&self) -> Vec<f32> {
-        Vec::new()
-    }
-
-    fn set_constants(&mut self, constants: &[f32]) {
-        assert!(constants.is_empty(), "fine-tuning has no constants");
-    }
-
-    fn n_stored(&self) -> usize {
-        self.parameters.n_number()
-    }
-
-    fn segment(&self) -> Option<usize> {
-        None
-    }
-
-    fn prefix_len(&self) -> usize {
-        0
     }
 
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {

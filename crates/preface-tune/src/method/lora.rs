@@ -58,15 +58,6 @@ pub enum LoraError {
         /// Largest possible.
         most: usize,
     },
-    /// Dropout where it is not supported.
-    #[error(
-        "lora_dropout is not supported on `{module}`, which takes in the activation of the feed-forward layer: \
-         leave it out of target_modules, or set lora_dropout = 0"
-    )]
-    Dropout {
-        /// The module.
-        module: String,
-    },
 }
 
 /// A targeted module.
@@ -93,20 +84,13 @@ pub struct Lora {
     parameters: Parameters,
 }
 
-const LINEAR: [Part; 4] = [Part::Qkv, Part::AttentionOutput, Part::Up, Part::Down];
-
-/// All linear modules of the blocks.
+/// All linear modules of the blocks, and whether the family stores them transposed.
 fn all_modules(spec: &ModelSpec) -> (Vec<LoraModule>, bool) {
     let mut transposed = false;
     let mut modules = Vec::new();
-    for site in (0..spec.n_layer).flat_map(|layer| LINEAR.map(|part| Site::decoder(layer, part))) {
+    for site in spec.linear_sites() {
         let parts = spec.hugging_face_parts(site);
-        let n_out = parts.last().map_or(0, |part| part.rows.end);
-        let n_in = match site {
-            Site::Block { part: Part::AttentionOutput, .. } => spec.n_head * spec.head_dim,
-            Site::Block { part: Part::Down, .. } => spec.d_ff,
-            _ => spec.d_model,
-        };
+        let (n_in, n_out) = (spec.n_in(site), parts.last().map_or(0, |part| part.rows.end));
         for part in parts {
             transposed |= part.transposed;
             modules.push(LoraModule { name: part.module, site, rows: part.rows, n_in, n_out });
@@ -177,10 +161,6 @@ impl Lora {
         if settings.r == 0 || settings.r > most {
             return Err(LoraError::Rank { r: settings.r, most });
         }
-        let is_down = |module: &&LoraModule| matches!(module.site, Site::Block { part: Part::Down, .. });
-        if let (true, Some(module)) = (settings.lora_dropout > 0.0, modules.iter().find(is_down)) {
-            return Err(LoraError::Dropout { module: module.name.clone() });
-        }
         let mut parameters = Parameters::default();
         for module in &modules {
             let (down, up) = values(module);
@@ -245,26 +225,6 @@ impl<B: Backend> Method<B> for Lora {
 
     fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
-    }
-
-    fn constants(&self) -> Vec<f32> {
-        Vec::new()
-    }
-
-    fn set_constants(&mut self, constants: &[f32]) {
-        assert!(constants.is_empty(), "LoRA has no constants");
-    }
-
-    fn n_stored(&self) -> usize {
-        self.parameters.values().len()
-    }
-
-    fn segment(&self) -> Option<usize> {
-        None
-    }
-
-    fn prefix_len(&self) -> usize {
-        0
     }
 
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {

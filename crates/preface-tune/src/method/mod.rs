@@ -37,22 +37,32 @@ pub trait Method<B: Backend>: Send {
     fn parameters_mut(&mut self) -> &mut Parameters;
 
     /// Numbers that training never changes but a checkpoint must keep, such as the rows of a text.
-    fn constants(&self) -> Vec<f32>;
+    fn constants(&self) -> Vec<f32> {
+        Vec::new()
+    }
 
     /// Puts back what [`Method::constants`] gave.
     ///
     /// # Panics
     /// If there are more or fewer.
-    fn set_constants(&mut self, constants: &[f32]);
+    fn set_constants(&mut self, constants: &[f32]) {
+        assert!(constants.is_empty(), "{} constants for a method without any", constants.len());
+    }
 
     /// Numbers that the artefact stores.
-    fn n_stored(&self) -> usize;
+    fn n_stored(&self) -> usize {
+        self.parameters().n_number()
+    }
 
     /// The segment that training sequences stand behind.
-    fn segment(&self) -> Option<usize>;
+    fn segment(&self) -> Option<usize> {
+        None
+    }
 
     /// Rows ahead of every text, for its positions.
-    fn prefix_len(&self) -> usize;
+    fn prefix_len(&self) -> usize {
+        0
+    }
 
     /// What the current parameters attach to the model. Where the model's own weights are trained, they are put into it.
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B>;

@@ -110,10 +110,6 @@ impl<B: Backend> Method<B> for PromptTuning {
         self.len() * self.d_model
     }
 
-    fn segment(&self) -> Option<usize> {
-        None
-    }
-
     fn prefix_len(&self) -> usize {
         self.len()
     }

@@ -32,8 +32,8 @@ impl Job {
         numbers: Numbers,
     ) -> Result<Box<dyn Method<B>>> {
         let (spec, seed, settings) = (model.spec(), self.config.seed, &self.config.method);
-        if spec.encoder.is_some() && self.config.run.method != MethodName::Prefix {
-            bail!("{}: on an encoder-decoder only method = prefix can be trained so far", self.source.name);
+        if spec.encoder.is_some() && self.config.run.method == MethodName::PromptTuning {
+            bail!("{}: method = prompt-tuning is for decoder-only models", self.source.name);
         }
         Ok(match self.config.run.method {
             MethodName::Prefix => Box::new(self.prefix(model)?),
@@ -128,8 +128,8 @@ impl Job {
         if self.config.run.method != MethodName::FineTune {
             return Ok(None);
         }
-        let files = self.source.files.folder_files()?;
-        Ok(files.map(|(config, others)| ModelFolder { config, others }))
+        let Some((config, others)) = self.source.files.folder_files()? else { return Ok(None) };
+        Ok(Some(ModelFolder { config, others, constants: self.source.files.constant_tensors()? }))
     }
 
     /// The method with what decides its size.
