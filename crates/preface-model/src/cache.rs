@@ -17,6 +17,7 @@ use preface_backend::{AttentionPlan, Backend, KeyRun, QueryRun, Storage};
 use crate::batch::{Prefix, check_length, check_source, check_tokens};
 use crate::encoder_batch::{EncoderRows, cross_runs};
 use crate::layer::{Encoded, Selected, Text};
+use crate::model::CrossRows;
 use crate::soft::{SoftRows, behind_soft_prompt};
 use crate::{Attachments, Model, ModelError, PrefixPlace};
 
@@ -252,7 +253,8 @@ impl<'a, B: Backend> KvCache<'a, B> {
             cross_plan: has_encoder.then(|| backend.plan(&last_cross_plan)),
         };
         let (plan, cross_plan) = (backend.plan(&plan), has_encoder.then(|| backend.plan(&cross_plan)));
-        let cross = cross_plan.as_ref().map(|plan| (plan, None, Encoded::Keys(&self.encoded.layers)));
+        let encoded = Encoded::Keys(&self.encoded.layers);
+        let cross = cross_plan.as_ref().map(|plan| CrossRows { plan, masks: None, encoded });
         let pass = model.pass(&positions, &plan, cross, self.attachments, Some(&selected), None);
         let soft = SoftRows::take(backend, model.spec.vocab_size, &mut ids);
         let mut x = model.embed_tokens(&pass.own, &backend.index(&ids), soft.as_ref(), ids.len());

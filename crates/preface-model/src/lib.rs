@@ -37,7 +37,7 @@ pub use cache::{Feed, KvCache, PAGE_ROWS, SequenceId, SourceFeed};
 pub use error::ModelError;
 pub use fingerprint::{Fingerprint, Match, Probe, SAME_MODEL_COSINE, Shapes};
 pub use inputs::InputStorage;
-pub use load::{FolderFiles, LoadError, ModelFiles};
+pub use load::{FolderFiles, LoadError, ModelFiles, NamedTensor};
 pub use model::Model;
 pub use names::NamedPart;
 pub use parameters::ParameterShape;

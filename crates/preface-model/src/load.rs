@@ -114,6 +114,9 @@ pub enum LoadError {
 /// The bytes of config.json, and the other files by name.
 pub type FolderFiles = (Vec<u8>, Vec<(String, Vec<u8>)>);
 
+/// A tensor of a file: name, shape, values.
+pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
+
 /// A model's files, opened and checked but not yet loaded.
 pub struct ModelFiles {
     path: PathBuf,
@@ -221,11 +224,11 @@ impl ModelFiles {
         Ok(Some((fs_err::read(self.path.join("config.json"))?, others)))
     }
 
-    /// Tensors that no method trains but a whole model holds, where the files have them: name, shape, values.
+    /// Tensors that no method trains but a whole model holds, where the files have them.
     ///
     /// # Errors
     /// A tensor that cannot be read.
-    pub fn constant_tensors(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, LoadError> {
+    pub fn constant_tensors(&self) -> Result<Vec<NamedTensor>, LoadError> {
         let names = family::names(&self.spec, self.naming);
         let mut tensors = Vec::new();
         for name in self.spec.constant_tensors() {

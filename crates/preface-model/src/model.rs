@@ -30,6 +30,15 @@ pub(crate) struct HeadBias<B: Backend> {
     pub values: Vec<f32>,
 }
 
+/// What a decoder's rows see of an encoder.
+pub(crate) struct CrossRows<'a, B: Backend> {
+    /// Which of its rows each sees.
+    pub plan: &'a B::Plan,
+    /// Dropout masks of the encoder's rows; none where nothing is dropped.
+    pub masks: Option<&'a RowMasks<B>>,
+    pub encoded: Encoded<'a, B>,
+}
+
 /// An encoder's pass, with what its backward needs.
 struct EncoderKept<B: Backend> {
     /// The lowest thing in it that is trained: the backward ends there.
@@ -373,7 +382,8 @@ impl<B: Backend> Model<B> {
     ) -> Pass<'a, B> {
         let cross = match (&batch.encoder, states) {
             (Some(sources), Some(states)) => {
-                Some((&sources.cross_plan, sources.masks.as_ref(), Encoded::States(states)))
+                let (plan, masks) = (&sources.cross_plan, sources.masks.as_ref());
+                Some(CrossRows { plan, masks, encoded: Encoded::States(states) })
             }
             _ => None,
         };
@@ -385,7 +395,7 @@ impl<B: Backend> Model<B> {
         &'a self,
         positions: &'a B::Index,
         plan: &'a B::Plan,
-        cross: Option<(&'a B::Plan, Option<&'a RowMasks<B>>, Encoded<'a, B>)>,
+        cross: Option<CrossRows<'a, B>>,
         attachments: &'a Attachments<B>,
         selected: Option<&'a Selected<B>>,
         masks: Option<&'a RowMasks<B>>,
@@ -403,7 +413,7 @@ impl<B: Backend> Model<B> {
             attachments,
             masks,
         };
-        let cross = cross.map(|(plan, source_masks, encoded)| {
+        let cross = cross.map(|CrossRows { plan, masks: source_masks, encoded }| {
             let context = Context {
                 place: PrefixPlace::Cross,
                 rotary: None,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use preface_backend::Backend;
 use preface_model::weights::{SafetensorsFile, TensorSource};
-use preface_model::{Fingerprint, Model, ModelDropout, ModelSpec, ParameterShape};
+use preface_model::{Fingerprint, Model, ModelDropout, ModelSpec, NamedTensor, ParameterShape};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -491,8 +491,8 @@ pub struct ModelFolder {
     pub config: Vec<u8>,
     /// The tokenizer's files, `generation_config.json` and the like.
     pub others: Vec<(String, Vec<u8>)>,
-    /// Tensors that nothing trains: name, shape, values.
-    pub constants: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// Tensors that nothing trains.
+    pub constants: Vec<NamedTensor>,
 }
 
 /// Writes the folder of what was trained on a model of this shape. `model` is needed for fine-tuning alone.
