@@ -1,6 +1,8 @@
 //! Instruction-set tiers: which the CPU has, and running a kernel with one.
 
 use crate::CpuError;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Kernel, Scalar};
@@ -10,6 +12,8 @@ use crate::simd::{Kernel, Scalar};
 pub enum Tier {
     /// The target's baseline.
     Scalar,
+    /// NEON of 64-bit ARM.
+    Neon,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -20,7 +24,7 @@ pub enum Tier {
 
 impl Tier {
     /// All tiers, slowest first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// The tiers that this CPU has, slowest first.
     pub fn available() -> Vec<Self> {
@@ -36,6 +40,7 @@ impl Tier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
@@ -51,42 +56,51 @@ impl Tier {
         Err(CpuError::MissingTier { tier: self.name(), available: names.join(", ") })
     }
 
-    #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::<false>::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => Avx512::<true>::new().is_some(),
+            // Of another architecture.
+            _ => false,
         }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn is_available(self) -> bool {
-        self == Self::Scalar
     }
 
     /// Runs `kernel` with the instructions of this tier, or with plain code if the CPU lacks them.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[cfg(target_arch = "x86_64")]
         match self {
-            Self::Scalar => {}
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => {
+                if let Some(simd) = Neon::new() {
+                    return simd.run(kernel);
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 if let Some(simd) = Avx2::new() {
                     return simd.run(kernel);
                 }
             }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 if let Some(simd) = Avx512::<false>::new() {
                     return simd.run(kernel);
                 }
             }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => {
                 if let Some(simd) = Avx512::<true>::new() {
                     return simd.run(kernel);
                 }
             }
+            _ => {}
         }
         kernel.run(Scalar)
     }

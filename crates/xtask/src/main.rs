@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask check | fetch | golden | sanitize | bench`.
+//! The project's own tasks: `cargo xtask check | fetch | golden | sanitize | neon | bench`.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -6,6 +6,7 @@ mod bench_generate;
 mod check;
 mod fetch;
 mod golden;
+mod neon;
 mod run;
 mod sanitize;
 
@@ -36,6 +37,8 @@ enum Task {
     },
     /// Runs preface-cpu's tests, on every tier, under AddressSanitizer.
     Sanitize,
+    /// Runs preface-cpu's tests on the NEON tier, on an emulated 64-bit ARM.
+    Neon,
     /// Measures against what a user would pick instead.
     #[command(subcommand)]
     Bench(Bench),
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         Task::Check => check::check(),
         Task::Fetch { what } => fetch::fetch(what),
         Task::Golden { names } => golden::make(&names),
+        Task::Neon => neon::run_tests(),
         Task::Sanitize => sanitize::run_tests(),
         Task::Bench(Bench::CompareGeneration { work, rounds }) => bench_generate::compare(&work, rounds),
         Task::Bench(Bench::Compare { work, precision, rounds, batches }) => {

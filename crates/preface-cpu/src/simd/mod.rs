@@ -11,6 +11,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ pub use avx512::Avx512;
 pub use math::{
     exact_gelu_slope, exact_gelu_value, exp, gelu_slope, gelu_value, relu_slope, relu_value, sigmoid,
 };
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use scalar::Scalar;
 pub use tile::{ComputeTile, DotRows, Dots, Tile, Words};
 

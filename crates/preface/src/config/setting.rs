@@ -151,7 +151,7 @@ pub const COMPUTE: Table = Table {
         often("threads", Kind::Integer, "Threads (never changes a result) [default: all CPUs]"),
         rarely(
             "tier",
-            Kind::Choice(&["auto", "scalar", "avx2", "avx512", "avx512bf16"]),
+            Kind::Choice(&["auto", "scalar", "neon", "avx2", "avx512", "avx512bf16"]),
             "Instruction set of the kernels [default: the best there is]",
         ),
         often(

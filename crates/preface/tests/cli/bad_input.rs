@@ -262,7 +262,7 @@ fn settings_of_computing_that_cannot_be() {
         &["--set", "max_tokens_per_batch=8"],
         &["`max_tokens_per_batch` is 8", "longest pair needs", "max_length"],
     );
-    let tiers = ["avx2", "avx512", "avx512bf16"];
+    let tiers = ["neon", "avx2", "avx512", "avx512bf16"];
     let present = preface_cpu::Tier::available();
     for tier in tiers.into_iter().filter(|tier| present.iter().all(|has| has.name() != *tier)) {
         train(&["--set", Box::leak(format!("tier={tier}").into_boxed_str())], &["this CPU has no", tier]);
