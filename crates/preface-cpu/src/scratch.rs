@@ -1,5 +1,7 @@
 //! Memory for the intermediate results of one task, kept from task to task.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 /// A cache line: the unit and alignment of scratch memory and of row buffers, so that a vector load of an aligned
@@ -12,6 +14,26 @@ pub struct Line([f32; 16]);
 unsafe impl Zeroable for Line {}
 // SAFETY: an array of 16 f32 is 64 bytes, so there is no padding; any bits are a value; it is Copy and has no lifetime.
 unsafe impl Pod for Line {}
+
+/// The first `len` numbers in some lines. In tests the last ones, so that what is read or written beyond them is the page
+/// behind the lines (see guard.rs); they begin at a whole word, which products read pairs of bf16 by.
+pub fn numbers_in<T: Pod>(lines: &[Line], len: usize) -> &[T] {
+    let all: &[T] = bytemuck::cast_slice(lines);
+    &all[place::<T>(all.len(), len)]
+}
+
+/// The same, to be changed.
+pub fn numbers_in_mut<T: Pod>(lines: &mut [Line], len: usize) -> &mut [T] {
+    let all: &mut [T] = bytemuck::cast_slice_mut(lines);
+    let place = place::<T>(all.len(), len);
+    &mut all[place]
+}
+
+fn place<T>(n_all: usize, len: usize) -> Range<usize> {
+    let start = if cfg!(test) { n_all - len } else { 0 };
+    let start = start - start % (size_of::<u32>() / size_of::<T>()).max(1);
+    start..start + len
+}
 
 /// `f32` in a [`Line`].
 pub const LINE_F32: usize = 16;

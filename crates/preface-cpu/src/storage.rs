@@ -10,7 +10,7 @@ use preface_backend::{Storage, WeightPart};
 use crate::CpuBackend;
 use crate::blocks::{Packed, Part, Store, part_of};
 use crate::buffers::{Buffer, Buffers, rounded};
-use crate::scratch::{LINE_F32, Line};
+use crate::scratch::{LINE_F32, Line, numbers_in, numbers_in_mut};
 use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
 
 /// How a number is stored.
@@ -71,7 +71,7 @@ impl<T: Pod> Aligned<T> {
 
 impl<T: Pod> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        numbers_in_mut(&mut self.lines, self.len)
     }
 }
 
@@ -111,7 +111,7 @@ impl<T: Pod> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        numbers_in(&self.lines, self.len)
     }
 }
 
@@ -171,8 +171,8 @@ impl CpuRows {
     pub(crate) fn view(&self) -> View<'_> {
         let n = self.n_row * self.width;
         match self.element {
-            Element::F32 => View::F32(&bytemuck::cast_slice(self.buffer.lines())[..n]),
-            Element::Bf16 => View::Bf16(&bytemuck::cast_slice(self.buffer.lines())[..n]),
+            Element::F32 => View::F32(numbers_in(self.buffer.lines(), n)),
+            Element::Bf16 => View::Bf16(numbers_in(self.buffer.lines(), n)),
         }
     }
 
@@ -180,8 +180,8 @@ impl CpuRows {
     pub(crate) fn view_mut(&mut self) -> ViewMut<'_> {
         let n = self.n_row * self.width;
         match self.element {
-            Element::F32 => ViewMut::F32(&mut bytemuck::cast_slice_mut(self.buffer.lines_mut())[..n]),
-            Element::Bf16 => ViewMut::Bf16(&mut bytemuck::cast_slice_mut(self.buffer.lines_mut())[..n]),
+            Element::F32 => ViewMut::F32(numbers_in_mut(self.buffer.lines_mut(), n)),
+            Element::Bf16 => ViewMut::Bf16(numbers_in_mut(self.buffer.lines_mut(), n)),
         }
     }
 

@@ -16,7 +16,7 @@ pub fn run_tests() -> anyhow::Result<()> {
     let status = Command::new("cargo")
         .args(["test", "--package", "preface-cpu", "--lib", "--target", TARGET])
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .env("RUSTFLAGS", "-Zsanitizer=address --cfg sanitized")
         .env("CARGO_TARGET_DIR", root().join("target/sanitize"))
         .current_dir(root())
         .status()
