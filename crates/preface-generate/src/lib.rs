@@ -26,6 +26,7 @@
 mod codec;
 mod early_stopping;
 mod error;
+mod file_defaults;
 mod generator;
 mod processor;
 mod request;
@@ -36,6 +37,7 @@ mod stop;
 pub use codec::TextCodec;
 pub use early_stopping::EarlyStopping;
 pub use error::GenerateError;
+pub use file_defaults::{FileDefault, FileDefaultError, FileDefaults};
 pub use generator::Generator;
 pub use request::{Finish, Generation, Observer, Request};
 pub use settings::{GenerationSettings, LengthNorm, SettingsError};

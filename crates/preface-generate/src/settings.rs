@@ -34,6 +34,8 @@ pub struct GenerationSettings {
     pub forced_bos_token_id: Option<u32>,
     /// The token at `max_new_tokens`, if it is not chosen there (BART's end token).
     pub forced_eos_token_id: Option<u32>,
+    /// Make log-probabilities of the scores again after all rules (Marian; changes nothing but the sums of beams).
+    pub renormalize_logits: bool,
     /// Tokens before which no end token is generated.
     pub min_new_tokens: usize,
     /// Tokens after which generation ends, the end token included.
@@ -77,6 +79,7 @@ impl Default for GenerationSettings {
             bad_words: Vec::new(),
             forced_bos_token_id: None,
             forced_eos_token_id: None,
+            renormalize_logits: false,
             min_new_tokens: 0,
             max_new_tokens: 100,
             num_beams: 1,

@@ -253,6 +253,22 @@ impl ModelFiles {
         Ok(family::dropout(self.spec.family, &json))
     }
 
+    /// The file that an encoder-decoder's defaults of generation stand in, by its name: `generation_config.json`, else
+    /// `config.json`. None of a decoder-only model, which has no search that it was made for.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn generation_config(&self) -> Result<Option<(&'static str, Value)>, LoadError> {
+        if self.spec.encoder.is_none() {
+            return Ok(None);
+        }
+        let exists = |name: &&str| self.path.join(name).exists();
+        let Some(name) = ["generation_config.json", "config.json"].into_iter().find(exists) else {
+            return Ok(None);
+        };
+        Ok(Some((name, read_json(&self.path.join(name))?)))
+    }
+
     /// The tokenizer that lies with the model, and the ids that begin and end its texts.
     ///
     /// # Errors

@@ -24,6 +24,16 @@ pub enum Family {
     T5,
 }
 
+impl Family {
+    /// Whether its models are encoder-decoders.
+    pub fn has_encoder(self) -> bool {
+        match self {
+            Self::Llama | Self::Gpt2 => false,
+            Self::Bart | Self::MBart | Self::Pegasus | Self::Marian | Self::T5 => true,
+        }
+    }
+}
+
 /// [`ModelSpec::max_positions`] of a model that knows distances only.
 pub const UNLIMITED_POSITIONS: usize = u32::MAX as usize;
 

@@ -80,7 +80,7 @@ impl TrainSettings {
     /// # Errors
     /// No data, or a step without pairs.
     pub fn sampler(&self, train: &[TokenPair]) -> Result<Sampler, SamplerError> {
-        let units = Units::new(train.len(), self.batch_by, |pair| train[pair].prompt.as_slice());
+        let units = Units::new(train.len(), self.batch_by, |pair| train[pair].input());
         Sampler::new(units, self.pairs_per_step(), self.seed)
     }
 }

@@ -23,6 +23,11 @@ pub struct TokenPair {
 }
 
 impl TokenPair {
+    /// What pairs with several completions have in common: the source, else the prompt.
+    pub fn input(&self) -> &[u32] {
+        if self.source.is_empty() { &self.prompt } else { &self.source }
+    }
+
     /// Tokens of all sides.
     pub fn n_token(&self) -> usize {
         self.source.len() + self.prompt.len() + self.completion.len()

@@ -6,7 +6,7 @@ use preface_generate::{Generation, GenerationSettings, Generator, Observer, Requ
 use preface_metrics::slice::Slice;
 use preface_metrics::statistics::complete_signature;
 use preface_metrics::{Metric, MetricError, References, Score, StatisticsTable};
-use preface_model::tokenizer::{SpecialTokens, Tokenizer};
+use preface_model::tokenizer::{Input, SpecialTokens, Tokenizer};
 use preface_model::{Attachments, Model};
 
 use crate::ui::Progress;
@@ -43,13 +43,13 @@ impl<B: Backend> Answerer<'_, B> {
     ///
     /// # Errors
     /// Settings that the model cannot do, or a prompt that it cannot run.
-    pub fn answer(&self, prompts: Vec<Vec<u32>>, observer: &mut dyn Observer) -> Result<Vec<Answer>> {
+    pub fn answer(&self, prompts: Vec<Input>, observer: &mut dyn Observer) -> Result<Vec<Answer>> {
         let codec: &dyn TextCodec = self.tokenizer;
         let end_tokens = &self.special.end;
         let generator = Generator::new(self.model, self.attachments, self.settings, end_tokens, Some(codec))?;
         let segment = self.segment;
-        let requests: Vec<Request> =
-            prompts.into_iter().map(|prompt| Request { source: Vec::new(), prompt, segment }).collect();
+        let request = |Input { source, prompt }| Request { source, prompt, segment };
+        let requests: Vec<Request> = prompts.into_iter().map(request).collect();
         let generations = generator.run(&requests, self.batch_size, observer)?;
         generations
             .into_iter()
@@ -64,7 +64,7 @@ impl<B: Backend> Answerer<'_, B> {
     ///
     /// # Errors
     /// As [`Answerer::answer`].
-    pub fn answer_with_progress(&self, prompts: Vec<Vec<u32>>) -> Result<Vec<Answer>> {
+    pub fn answer_with_progress(&self, prompts: Vec<Input>) -> Result<Vec<Answer>> {
         let mut watch = Watch { progress: Progress::new("answers", prompts.len() as u64, 0), n_finished: 0 };
         let answers = self.answer(prompts, &mut watch);
         watch.progress.finish();

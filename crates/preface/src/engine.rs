@@ -2,12 +2,14 @@
 
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use preface_backend::{Backend, Description};
 use preface_cpu::{CpuBackend, CpuOptions, Precision, Tier};
+use preface_generate::FileDefaults;
 use preface_model::tokenizer::{SpecialTokens, Tokenizer};
 use preface_model::{Fingerprint, Model, ModelFiles, WeightFormat};
 
+use crate::config::ModelFacts;
 use crate::config::sections::Compute;
 
 /// A model whose files are open and checked, without its weights.
@@ -29,14 +31,24 @@ impl Source {
     /// Whatever is wrong with them.
     pub fn open(name: &str) -> Result<Self> {
         let files = ModelFiles::open(name)?;
-        if files.spec().encoder.is_some() {
-            bail!(
-                "{name} is an encoder-decoder ({}); this command runs decoder-only models (Llama, GPT-2) only",
-                shapes(&files)
-            );
-        }
         let (tokenizer, special) = files.tokenizer()?;
         Ok(Self { name: name.into(), files, tokenizer, special })
+    }
+
+    /// What defaults depend on.
+    ///
+    /// # Errors
+    /// A file of the model that asks for something that cannot be.
+    pub fn facts(&self) -> Result<ModelFacts> {
+        let spec = self.files.spec();
+        let files = match self.files.generation_config()? {
+            None => FileDefaults::default(),
+            Some((name, json)) => {
+                let path = || self.files.path().join(name).display().to_string();
+                FileDefaults::read(name, &json).with_context(path)?
+            }
+        };
+        Ok(ModelFacts { family: spec.family, max_positions: spec.max_positions, files })
     }
 
     /// What the model is recognised by.

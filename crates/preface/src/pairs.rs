@@ -1,11 +1,14 @@
 //! From examples to token ids, with every length checked before a model is loaded.
+//!
+//! In an encoder-decoder the two sides have positions of their own: the encoder's text is cut by `max_source_tokens`, the
+//! decoder's by `max_length`.
 
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use preface_data::{Dataset, Example};
-use preface_model::tokenizer::{Separator, SpecialTokens, TextFormat, Tokenizer};
+use preface_model::tokenizer::{Input, Pair, Separator, SpecialTokens, TextFormat, Tokenizer};
 use preface_train::TokenPair;
 use serde::Serialize;
 
@@ -21,10 +24,12 @@ pub struct Encoder<'a> {
     pub format: &'a TextFormat,
     /// Positions of the model.
     pub max_positions: usize,
-    /// Rows in front of every text.
+    /// Positions that a prefix takes in front of what the decoder reads.
     pub prefix_len: usize,
     /// Longer sequences are cut to so many tokens; without it they are an error.
     pub max_length: Option<usize>,
+    /// What an encoder reads is cut to so many tokens; without it a longer text is an error.
+    pub max_source_tokens: Option<usize>,
 }
 
 /// The pairs of a data set.
@@ -34,6 +39,17 @@ pub struct TokenPairs {
     pub pairs: Vec<TokenPair>,
     /// Pairs that were cut.
     pub n_truncated: usize,
+    /// Inputs of an encoder that were cut, each once however many references it has.
+    pub sources_cut: usize,
+}
+
+/// Inputs to be answered.
+#[derive(Debug, Default)]
+pub struct Prompts {
+    /// In the order of the prompts.
+    pub inputs: Vec<Input>,
+    /// Inputs of an encoder that were cut.
+    pub sources_cut: usize,
 }
 
 /// How much data there is.
@@ -45,6 +61,8 @@ pub struct PairCounts {
     pub tokens: usize,
     /// Pairs that were cut.
     pub truncated: usize,
+    /// Inputs of an encoder that were cut.
+    pub sources_truncated: usize,
     /// Tokens of the longest pair.
     pub longest: usize,
 }
@@ -57,6 +75,7 @@ impl TokenPairs {
             pairs: self.pairs.len(),
             tokens: lengths().sum(),
             truncated: self.n_truncated,
+            sources_truncated: self.sources_cut,
             longest: lengths().max().unwrap_or(0),
         }
     }
@@ -67,8 +86,12 @@ impl fmt::Display for PairCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} pairs, {} tokens, ", ui::count(self.pairs), ui::count(self.tokens))?;
         match self.truncated {
-            0 => f.write_str("none truncated"),
-            n => write!(f, "{} truncated", ui::count(n)),
+            0 => f.write_str("none truncated")?,
+            n => write!(f, "{} truncated", ui::count(n))?,
+        }
+        match self.sources_truncated {
+            0 => Ok(()),
+            n => write!(f, ", {} inputs cut by max_source_tokens", ui::count(n)),
         }
     }
 }
@@ -77,16 +100,20 @@ impl Encoder<'_> {
     /// All pairs of a data set.
     ///
     /// # Errors
-    /// A completion without tokens, or a sequence longer than the model's positions: each names file and line.
+    /// A side without tokens, or a sequence longer than the model's positions: each names file and line.
     pub fn pairs(&self, data: &Dataset) -> Result<TokenPairs> {
         let mut encoded = TokenPairs::default();
+        let mut last_cut = None;
         for pair in data.pairs() {
             let at = || place(&data.path, pair.line);
             let ids = self
                 .format
                 .encode_pair(self.tokenizer, self.special, pair.prompt, pair.completion)
                 .map_err(|error| anyhow!("{}: {error}", at()))?;
-            let (source, mut prompt, mut completion) = (ids.source, ids.prompt, ids.completion);
+            let Pair { mut source, mut prompt, mut completion } = ids;
+            if self.cut_source(&mut source, &at)? && last_cut.replace(pair.example) != Some(pair.example) {
+                encoded.sources_cut += 1;
+            }
             let n_token = prompt.len() + completion.len();
             if let Some(max_length) = self.max_length.filter(|max_length| *max_length < n_token) {
                 self.shorten(&mut prompt, max_length.saturating_sub(completion.len()));
@@ -115,31 +142,56 @@ impl Encoder<'_> {
         &self,
         prompts: impl Iterator<Item = (&'e str, String)>,
         max_new_tokens: usize,
-    ) -> Result<Vec<Vec<u32>>> {
-        prompts
-            .map(|(prompt, place)| {
-                let input = self
-                    .format
-                    .encode_input(self.tokenizer, self.special, prompt)
-                    .map_err(|error| anyhow!("{place}: {error}"))?;
-                let mut ids = input.prompt;
-                if let Some(max_length) = self.max_length {
-                    self.shorten(&mut ids, max_length.saturating_sub(max_new_tokens).max(1));
-                }
-                if ids.is_empty() {
-                    return Err(anyhow!("{place}: the prompt has no token to start from"));
-                }
-                self.check(ids.len() + max_new_tokens - 1, &|| {
-                    format!("{place}, with {max_new_tokens} tokens for the answer (max_new_tokens)")
-                })?;
-                Ok(ids)
-            })
-            .collect()
+    ) -> Result<Prompts> {
+        let mut encoded = Prompts::default();
+        for (prompt, place) in prompts {
+            let Input { mut source, mut prompt } = self
+                .format
+                .encode_input(self.tokenizer, self.special, prompt)
+                .map_err(|error| anyhow!("{place}: {error}"))?;
+            encoded.sources_cut += usize::from(self.cut_source(&mut source, &|| place.clone())?);
+            if let Some(max_length) = self.max_length {
+                self.shorten(&mut prompt, max_length.saturating_sub(max_new_tokens).max(1));
+            }
+            if prompt.is_empty() {
+                return Err(anyhow!("{place}: the prompt has no token to start from"));
+            }
+            self.check(prompt.len() + max_new_tokens - 1, &|| {
+                format!("{place}, with {max_new_tokens} tokens for the answer (max_new_tokens)")
+            })?;
+            encoded.inputs.push(Input { source, prompt });
+        }
+        Ok(encoded)
     }
 
-    /// Cuts a prompt at its end; what the tokenizer or the separator puts there stays.
+    /// Cuts what an encoder reads at the end of its text; what the tokenizer puts behind stays. Tells whether it did.
+    fn cut_source(&self, source: &mut Vec<u32>, at: &dyn Fn() -> String) -> Result<bool> {
+        let cut = self.max_source_tokens.filter(|most| *most < source.len());
+        if let Some(most) = cut {
+            let (n_front, back) = (self.tokenizer.front().len(), self.tokenizer.back());
+            let room = most.saturating_sub(back.len());
+            ensure!(
+                room > n_front,
+                "`max_source_tokens` is {most}, but the tokenizer alone puts {} tokens around a text",
+                n_front + back.len()
+            );
+            source.truncate(room);
+            source.extend_from_slice(back);
+        }
+        let (n_token, max_positions) = (source.len(), self.max_positions);
+        ensure!(
+            n_token <= max_positions,
+            "{}: the input has {n_token} tokens, more than the encoder's {max_positions} positions; max_source_tokens = \
+             {max_positions} would truncate",
+            at(),
+        );
+        Ok(cut.is_some())
+    }
+
+    /// Cuts a prompt at its end; what the tokenizer or the separator puts there stays, and so does the token that a decoder
+    /// starts from.
     fn shorten(&self, prompt: &mut Vec<u32>, room: usize) {
-        if prompt.len() <= room {
+        if prompt.len() <= room || self.special.target.is_some() {
             return;
         }
         let separator = match self.format.separator {

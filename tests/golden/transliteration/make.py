@@ -10,7 +10,8 @@ The nearest family is Pegasus: norms in front of the layers and behind the stack
 - a table of positions in the file: sines, then cosines, of p * 10000^(-i / (d/2 - 1)), and the first row is position 1;
 - ReLU; no end token after the source; decoding starts with the target's `<s>`.
 
-case.json: words, their ids, and what `transformers` makes of them, greedily and with 4 beams (whose two best scores are apart).
+case.json: words, their ids, and what `transformers` makes of them, greedily and with 4 beams (whose two best scores are apart); `nll`, the negative
+log-likelihood of the greedy answer with its end token.
 """
 import json
 import math
@@ -126,6 +127,10 @@ def main():
             got = [i for i in got if i not in (settings["eos_token_id"], settings["pad_token_id"])]
             entry[name] = got
             entry[name + "_text"] = "".join(words[i] for i in got)
+        labels = entry["greedy"] + [settings["eos_token_id"]]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([[settings["decoder_start_token_id"]] + labels[:-1]])).logits[0]
+        entry["nll"] = -logits.log_softmax(-1).gather(-1, torch.tensor(labels)[:, None]).sum().item()
         case["words"].append(entry)
         print(word, entry["greedy_text"], entry["beams_text"])
     assert case["words"][0]["greedy_text"] == "atzmon", case["words"][0]

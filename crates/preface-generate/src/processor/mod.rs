@@ -1,13 +1,14 @@
 //! Rules that change the scores of the next token, each in a file, applied in the order of `transformers`.
 //!
-//! Scores are logits in greedy search and sampling, and log-probabilities in beam search (not normalised again
-//! afterwards). A token with score `-inf` is excluded.
+//! Scores are logits in greedy search and sampling, and log-probabilities in beam search (normalised again afterwards
+//! only with `renormalize_logits`). A token with score `-inf` is excluded.
 
 mod bad_words;
 mod forced;
 mod min_new_tokens;
 mod min_p;
 mod no_repeat_ngram;
+mod renormalize;
 mod repetition_penalty;
 mod temperature;
 mod top_k;
@@ -18,6 +19,7 @@ use forced::Forced;
 use min_new_tokens::MinNewTokens;
 use min_p::MinP;
 use no_repeat_ngram::NoRepeatNgram;
+use renormalize::Renormalize;
 use repetition_penalty::RepetitionPenalty;
 use temperature::Temperature;
 use top_k::TopK;
@@ -83,6 +85,9 @@ impl Processors {
             if s.min_p > 0.0 {
                 rules.push(Box::new(MinP { min_p: s.min_p as f32 }));
             }
+        }
+        if s.renormalize_logits {
+            rules.push(Box::new(Renormalize));
         }
         Self(rules)
     }

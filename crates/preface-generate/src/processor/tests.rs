@@ -85,3 +85,15 @@ fn a_bigram_of_the_prompt_is_not_repeated() {
     assert_eq!(apply(&settings, &[], &[1, 2, 1], &[0.0; 3]), [0.0, 0.0, EXCLUDED]);
     assert_eq!(apply(&settings, &[], &[1], &[0.0; 3]), [0.0; 3]);
 }
+
+#[test]
+fn renormalised_scores_are_probabilities_of_what_is_left() {
+    let settings =
+        GenerationSettings { renormalize_logits: true, bad_words_ids: vec![vec![3]], ..sampling() };
+    let got = apply(&settings, &[], &[0], &[1.0, 2.0, 3.0, 9.0]);
+    assert_eq!(got[3], EXCLUDED);
+    let sum: f32 = got.iter().map(|score| score.exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-6 && (got[1] - got[0] - 1.0).abs() < 1e-6, "{got:?}");
+    let banned = GenerationSettings { bad_words_ids: vec![vec![0]], ..settings };
+    assert_eq!(apply(&banned, &[], &[0], &[1.0]), [EXCLUDED], "nothing is left");
+}

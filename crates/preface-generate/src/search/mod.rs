@@ -10,7 +10,7 @@ mod sample;
 mod single;
 
 pub(crate) use beam::BeamSearch;
-pub(crate) use probability::softmax;
+pub(crate) use probability::{log_sum_exp, softmax};
 pub(crate) use single::SingleSearch;
 
 use crate::processor::Processors;

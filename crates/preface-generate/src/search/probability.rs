@@ -9,7 +9,7 @@
 //! each of 50,000 scores takes a tenth of the time of a small model's token.
 
 /// `ln(sum exp)`, or `None` unless at least one score is finite and none is NaN or infinite above.
-pub(super) fn log_sum_exp(scores: &[f32]) -> Option<f64> {
+pub(crate) fn log_sum_exp(scores: &[f32]) -> Option<f64> {
     let max = maximum(scores);
     let sum = sum_exp(scores, max);
     let result = f64::from(max) + sum.ln();

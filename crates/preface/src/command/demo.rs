@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use preface_cpu::CpuBackend;
 use preface_data::{Dataset, ReadOptions};
 use preface_generate::GenerationSettings;
-use preface_model::tokenizer::TextFormat;
+use preface_model::tokenizer::{Input, TextFormat};
 use preface_model::{Attachments, Model};
 use preface_train::{EvalLoss, TokenPair, evaluate_loss};
 use preface_tune::artefact::replace_files;
@@ -50,7 +50,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     };
     let (train, valid) = (read(TRAIN)?, read(VALID)?);
     let source = Source::open(MODEL)?;
-    let config = RunConfig::resolve(&settings(args)?, source.files.spec().family)?;
+    let config = RunConfig::resolve(&settings(args)?, &source.facts()?)?;
     let (format, generation) = (config.text.clone(), config.generation.clone());
     let job = Job::new(config, source, train, Some(valid.clone()))?;
 
@@ -122,7 +122,7 @@ struct HeldOut<'a> {
     source: &'a Source,
     generation: &'a GenerationSettings,
     data: Dataset,
-    prompts: Vec<Vec<u32>>,
+    prompts: Vec<Input>,
     pairs: Vec<TokenPair>,
 }
 
@@ -148,8 +148,10 @@ impl<'a> HeldOut<'a> {
             max_positions: source.files.spec().max_positions,
             prefix_len,
             max_length: None,
+            max_source_tokens: None,
         };
-        let prompts = encoder.prompts(prompts_of(&data.path, &data.examples), generation.max_new_tokens)?;
+        let prompts =
+            encoder.prompts(prompts_of(&data.path, &data.examples), generation.max_new_tokens)?.inputs;
         let pairs = encoder.pairs(&data)?.pairs;
         Ok(Self { source, generation, data, prompts, pairs })
     }

@@ -44,7 +44,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let adapter =
         Adapter::open(args.model.adapter.as_deref(), &source, args.model.raw, args.model.other_weights)?;
     let text = adapter.text.clone().unwrap_or_default();
-    let mut config = AnswerConfig::resolve(&typed, source.files.spec().family, &text.format)?;
+    let mut config = AnswerConfig::resolve(&typed, &source.facts()?, &text.format, adapter.prefix_len())?;
     let data = read(&args.data, &mut config, &text)?;
     let slices = slices(args, &data)?;
     let encoder = Encoder {
@@ -54,10 +54,13 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         max_positions: source.files.spec().max_positions,
         prefix_len: adapter.prefix_len(),
         max_length: config.data.max_length,
+        max_source_tokens: config.data.max_source_tokens,
     };
     let prompts = match metrics.is_empty() {
         true => Vec::new(),
-        false => encoder.prompts(prompts_of(&data.path, &data.examples), config.generation.max_new_tokens)?,
+        false => {
+            encoder.prompts(prompts_of(&data.path, &data.examples), config.generation.max_new_tokens)?.inputs
+        }
     };
     let encoded = encoder.pairs(&data)?;
     let mut model = engine::load(&source.files, &config.compute)?;
@@ -67,6 +70,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         &format!("{}: {} inputs, {}", data.path.display(), data.examples.len(), encoded.counts()),
     );
     ui::fact("compute", &engine::described(&model));
+    config.from_files.announce();
 
     let start = Instant::now();
     let (attachments, segment) = adapter.attach(&mut model)?;
@@ -99,6 +103,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let n_generated: usize = answers.iter().map(|answer| answer.generation.token_ids.len()).sum();
     let mut json = result.json(&adapter, &losses.all);
     json["truncated"] = encoded.n_truncated.into();
+    json["sources_truncated"] = encoded.sources_cut.into();
     json["generated_tokens"] = n_generated.into();
     json["seconds"] = start.elapsed().as_secs_f64().into();
     json["peak_memory_bytes"] = peak_memory_bytes().into();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use preface_backend::Backend;
 use preface_data::read_prompts;
 use preface_generate::{Generation, Observer};
-use preface_model::tokenizer::{DecodeStream, Separator, TextFormat, TokenizerError};
+use preface_model::tokenizer::{DecodeStream, Input, Separator, TextFormat, TokenizerError};
 use serde_json::json;
 
 use crate::adapter::Adapter;
@@ -14,7 +14,7 @@ use crate::answers::{Answer, Answerer};
 use crate::args::GenerateArgs;
 use crate::config::AnswerConfig;
 use crate::engine::{self, Source};
-use crate::pairs::Encoder;
+use crate::pairs::{Encoder, Prompts};
 use crate::ui::{self, Output};
 
 /// Runs the command.
@@ -24,7 +24,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let adapter =
         Adapter::open(args.model.adapter.as_deref(), &source, args.model.raw, args.model.other_weights)?;
     let format = adapter.text.as_ref().map_or_else(TextFormat::raw, |text| text.format.clone());
-    let config = AnswerConfig::resolve(&typed, source.files.spec().family, &format)?;
+    let config = AnswerConfig::resolve(&typed, &source.facts()?, &format, adapter.prefix_len())?;
 
     let prompts = match (&args.prompt, &args.input) {
         (Some(prompt), _) => vec![prompt.clone()],
@@ -38,13 +38,18 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         max_positions: source.files.spec().max_positions,
         prefix_len: adapter.prefix_len(),
         max_length: config.data.max_length,
+        max_source_tokens: config.data.max_source_tokens,
     };
     let place = |number: usize| match &args.input {
         Some(path) => format!("{}, prompt {}", path.display(), number + 1),
         None => "the prompt".into(),
     };
     let places = prompts.iter().enumerate().map(|(number, prompt)| (prompt.as_str(), place(number)));
-    let ids = encoder.prompts(places, config.generation.max_new_tokens)?;
+    let Prompts { inputs, sources_cut } = encoder.prompts(places, config.generation.max_new_tokens)?;
+    config.from_files.announce();
+    if sources_cut > 0 {
+        ui::note(&format!("{sources_cut} of {} inputs cut by max_source_tokens", inputs.len()));
+    }
 
     let mut output = match &args.output {
         Some(path) => Output::file(path)?,
@@ -62,13 +67,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         batch_size: config.batch_size,
     };
     if args.prompt.is_some() && !args.json {
-        stream(&answerer, ids, &config.text, &mut output)?;
+        stream(&answerer, inputs, &config.text, &mut output)?;
         return output.finish();
     }
     let as_json =
         args.json || args.output.as_ref().is_some_and(|path| path.extension() == Some("jsonl".as_ref()));
     let n_prompt = prompts.len();
-    for (prompt, answer) in prompts.iter().zip(answerer.answer_with_progress(ids)?) {
+    for (prompt, answer) in prompts.iter().zip(answerer.answer_with_progress(inputs)?) {
         output.line(&line(prompt, &answer, &config.text, as_json))?;
     }
     if let Some(path) = &args.output {
@@ -91,7 +96,7 @@ fn line(prompt: &str, answer: &Answer, format: &TextFormat, as_json: bool) -> St
 /// Writes the answer while it comes.
 fn stream<'a, B: Backend>(
     answerer: &Answerer<'a, B>,
-    ids: Vec<Vec<u32>>,
+    inputs: Vec<Input>,
     format: &'a TextFormat,
     output: &mut Output,
 ) -> Result<()> {
@@ -103,7 +108,7 @@ fn stream<'a, B: Backend>(
         n_shown: 0,
         failed: None,
     };
-    let answers = answerer.answer(ids, &mut stream);
+    let answers = answerer.answer(inputs, &mut stream);
     let Stream { decoder, n_shown, failed, .. } = stream;
     if let Some(error) = failed {
         return Err(error);

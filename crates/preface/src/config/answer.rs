@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 use preface_generate::GenerationSettings;
-use preface_model::Family;
-use preface_model::tokenizer::TextFormat;
+use preface_model::tokenizer::{Separator, TextFormat};
 use serde::Serialize;
 
 use super::sections::{Compute, Data};
 use super::setting::{self, Kind, Table, often, rarely};
-use super::{Typed, recipe, section};
+use super::{FromFiles, ModelFacts, Typed, fit_family, generation, recipe, section};
 
 /// The recipe and the size of a batch.
 pub const ANSWERS: Table = Table {
@@ -31,6 +30,9 @@ pub struct AnswerConfig {
     /// Generation.
     #[serde(flatten)]
     pub generation: GenerationSettings,
+    /// What of it is the model's own.
+    #[serde(skip)]
+    pub from_files: FromFiles,
     /// Inputs worked on at once.
     pub batch_size: usize,
     /// How it is computed.
@@ -54,18 +56,26 @@ impl AnswerConfig {
         section(typed, setting::COMPUTE, &Compute::default())
     }
 
-    /// Fills in what was not typed, over the text format that belongs to the adapter.
+    /// Fills in what was not typed, over the text format that belongs to the adapter, whose prefix takes `n_before`
+    /// positions.
     ///
     /// # Errors
     /// A value that no setting can have, or settings that exclude each other.
-    pub fn resolve(typed: &Typed, family: Family, text: &TextFormat) -> Result<Self> {
-        let recipe = recipe::recipe(typed.text("recipe").unwrap_or("default"), family);
+    pub fn resolve(typed: &Typed, model: &ModelFacts, text: &TextFormat, n_before: usize) -> Result<Self> {
+        fit_family(typed, model.family)?;
+        let recipe = recipe::recipe(typed.text("recipe").unwrap_or("default"), model.family);
         let generation = GenerationSettings { seed: typed.seed(), ..recipe.generation };
+        let (generation, from_files) = generation::resolve(typed, &generation, model, n_before)?;
+        let mut text = text.clone();
+        if model.family.has_encoder() {
+            text.separator = Separator::None;
+        }
         let batch_size = typed.get("batch_size").and_then(toml::Value::as_integer);
         let config = Self {
             data: section(typed, setting::DATA, &Data::default())?,
-            text: section(typed, setting::TEXT, text)?,
-            generation: section(typed, setting::GENERATION, &generation)?,
+            text: section(typed, setting::TEXT, &text)?,
+            generation,
+            from_files,
             batch_size: batch_size.map_or(Self::BATCH_SIZE, |size| usize::try_from(size).unwrap_or(1)),
             compute: Self::compute_of(typed)?,
         };

@@ -8,6 +8,7 @@
 //! what was typed, read back as a struct. `run.toml` is that table written out, so it is read by the same path.
 
 mod answer;
+mod generation;
 pub mod recipe;
 pub mod sections;
 pub mod setting;
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use answer::AnswerConfig;
+pub use generation::{FromFiles, ModelFacts};
 use recipe::Recipe;
 use sections::{Compute, Data, Method, MethodName, Prefix, Run, TrainData, Training};
 use setting::Table;
@@ -66,6 +68,8 @@ pub struct RunConfig {
     pub text: TextFormat,
     /// Generation, for metrics that need answers.
     pub generation: GenerationSettings,
+    /// What of it is the model's own.
+    pub from_files: FromFiles,
     /// How it is computed.
     pub compute: Compute,
     /// Whether the recipe writes WebNLG's inputs with the leading blank of 2021.
@@ -86,14 +90,15 @@ impl RunConfig {
     ///
     /// # Errors
     /// A value that no setting can have, or settings that exclude each other.
-    pub fn resolve(typed: &Typed, family: Family) -> Result<Self> {
+    pub fn resolve(typed: &Typed, model: &ModelFacts) -> Result<Self> {
         let name = typed.text("recipe").unwrap_or("default").to_owned();
         let method_name = typed.get("method").cloned().map_or(Ok(MethodName::default()), |word| {
             MethodName::deserialize(word).map_err(|error| typed.wrong(error.to_string()))
         })?;
         let Recipe { prefix, method, training, generation, separator, leading_blank } =
-            recipe::recipe(&name, family).of_method(method_name);
+            recipe::recipe(&name, model.family).of_method(method_name);
         belong(typed, method_name)?;
+        fit_family(typed, model.family)?;
         let run = Run {
             model: Self::model_of(typed)?,
             train: typed.required("train", "the training data")?,
@@ -102,16 +107,21 @@ impl RunConfig {
             recipe: name,
         };
         let seed = typed.seed();
+        let prefix = section(typed, setting::PREFIX, &prefix)?;
+        let n_before = if method_name.has_rows() { prefix.num_virtual_tokens.unwrap_or(0) } else { 0 };
+        let generation = GenerationSettings { seed, ..generation };
+        let (generation, from_files) = generation::resolve(typed, &generation, model, n_before)?;
         let mut config = Self {
             run: section(typed, setting::RUN, &run)?,
             seed,
             training: section(typed, setting::TRAINING, &training)?,
-            prefix: section(typed, setting::PREFIX, &prefix)?,
+            prefix,
             method: section(typed, setting::METHOD, &method)?,
             data: section(typed, setting::DATA, &Data::default())?,
             train_data: section(typed, setting::TRAIN_DATA, &TrainData::default())?,
             text: section(typed, setting::TEXT, &TextFormat { separator, template: None })?,
-            generation: section(typed, setting::GENERATION, &GenerationSettings { seed, ..generation })?,
+            generation,
+            from_files,
             compute: section(typed, setting::COMPUTE, &Compute::default())?,
             leading_blank,
         };
@@ -167,6 +177,7 @@ impl RunConfig {
             ("num_virtual_tokens", prefix.num_virtual_tokens.unwrap_or(1)),
             ("max_steps", training.max_steps.map_or(1, |steps| steps as usize)),
             ("max_length", self.data.max_length.unwrap_or(1)),
+            ("max_source_tokens", self.data.max_source_tokens.unwrap_or(1)),
             ("max_train_samples", self.train_data.max_train_samples.unwrap_or(1)),
             ("max_eval_samples", self.data.max_eval_samples.unwrap_or(1)),
         ];
@@ -283,6 +294,24 @@ pub fn defaults() -> toml::Table {
     tables.into_iter().flatten().chain(recipe).collect()
 }
 
+/// Refuses a typed setting that models of a family cannot have: it would silently do nothing.
+fn fit_family(typed: &Typed, family: Family) -> Result<()> {
+    let of_encoders = ["max_source_tokens"];
+    let has_encoder = family.has_encoder();
+    if let Some(name) = of_encoders.into_iter().find(|name| !has_encoder && typed.has(name)) {
+        return Err(
+            typed.wrong(format!("`{name}` is a setting of encoder-decoders; this model is decoder-only"))
+        );
+    }
+    if has_encoder && typed.has("separator") {
+        return Err(typed.wrong(
+            "`separator` is a setting of decoder-only models; an encoder-decoder reads and writes two texts"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses a typed setting of another method: it would silently do nothing.
 fn belong(typed: &Typed, method: MethodName) -> Result<()> {
     let of_rows = setting::PREFIX.settings.iter().filter(|_| !method.has_rows());
@@ -320,7 +349,7 @@ mod tests {
     }
 
     fn resolved(lines: &str) -> RunConfig {
-        RunConfig::resolve(&typed(lines), Family::Llama).unwrap()
+        RunConfig::resolve(&typed(lines), &ModelFacts::of_family(Family::Llama)).unwrap()
     }
 
     #[test]
@@ -344,14 +373,18 @@ mod tests {
             let config = resolved(lines);
             fs_err::write(&path, config.to_toml(&recorded)).unwrap();
             let again = Typed::default().with_file(&path, TRAIN_TABLES).unwrap();
-            assert_eq!(RunConfig::resolve(&again, Family::Llama).unwrap(), config, "{lines}");
+            assert_eq!(
+                RunConfig::resolve(&again, &ModelFacts::of_family(Family::Llama)).unwrap(),
+                config,
+                "{lines}"
+            );
         }
     }
 
     #[test]
     fn a_recipe_depends_on_the_family_and_gives_way_to_what_is_typed() {
         let lines = "recipe = \"2021\"\nnum_virtual_tokens = 7";
-        let on = |family| RunConfig::resolve(&typed(lines), family).unwrap();
+        let on = |family| RunConfig::resolve(&typed(lines), &ModelFacts::of_family(family)).unwrap();
         use preface_model::tokenizer::Separator;
         assert_eq!(on(Family::Gpt2).text.separator, Separator::Bos);
         assert_eq!(on(Family::Llama).text.separator, Separator::Blank);
@@ -367,7 +400,10 @@ mod tests {
         let both = "init_text = \"a b\"\nnum_virtual_tokens = 2";
         assert_eq!(resolved(both).prefix.num_virtual_tokens, Some(2));
         for wrong in ["init = \"text\"", "init = \"zeros\"\ninit_text = \"a\"", "recipe = \"direct\""] {
-            assert!(RunConfig::resolve(&typed(wrong), Family::Llama).is_err(), "{wrong}");
+            assert!(
+                RunConfig::resolve(&typed(wrong), &ModelFacts::of_family(Family::Llama)).is_err(),
+                "{wrong}"
+            );
         }
     }
 

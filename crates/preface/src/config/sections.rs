@@ -102,6 +102,8 @@ pub struct Data {
     pub lexicalisations: Option<Lexicalisations>,
     /// Without it a sequence longer than the model's positions is an error.
     pub max_length: Option<usize>,
+    /// Without it a source longer than the encoder's positions is an error.
+    pub max_source_tokens: Option<usize>,
     /// All if absent.
     pub max_eval_samples: Option<usize>,
 }

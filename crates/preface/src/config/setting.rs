@@ -182,6 +182,11 @@ pub const DATA: Table = Table {
             Kind::Integer,
             "Cut longer sequences to so many tokens [default: they are an error]",
         ),
+        often(
+            "max_source_tokens",
+            Kind::Integer,
+            "Encoder-decoders: cut longer inputs to so many tokens [default: they are an error]",
+        ),
         Setting {
             alias: Some("max-samples"),
             ..often("max_eval_samples", Kind::Integer, "Evaluate on so many inputs, drawn by the seed")
@@ -328,6 +333,9 @@ pub const GENERATION: Table = Table {
         rarely("stop_strings", Kind::Texts, "Texts that end an answer"),
         rarely("bad_words", Kind::Texts, "Texts that must not come"),
         rarely("bad_words_ids", Kind::TokenLists, "The same as token ids"),
+        rarely("forced_bos_token_id", Kind::Integer, "First token of every answer (mBART-50's language)"),
+        rarely("forced_eos_token_id", Kind::Integer, "Token at max_new_tokens"),
+        rarely("renormalize_logits", Kind::Switch, "Make scores probabilities again after all rules"),
     ],
 };
 

@@ -5,7 +5,7 @@ use preface_backend::Backend;
 use preface_data::Dataset;
 use preface_generate::GenerationSettings;
 use preface_metrics::{Direction, Metric, MetricOptions, References, registry};
-use preface_model::tokenizer::{SpecialTokens, Tokenizer};
+use preface_model::tokenizer::{Input, SpecialTokens, Tokenizer};
 use preface_model::{Attachments, Model};
 use preface_train::Evaluator;
 
@@ -17,7 +17,7 @@ use crate::pairs::{Encoder, prompts_of};
 /// Answers a fixed draw of the validation inputs and scores the answers.
 pub struct GeneratedMetrics {
     metrics: Vec<Box<dyn Metric>>,
-    prompts: Vec<Vec<u32>>,
+    prompts: Vec<Input>,
     references: References,
     settings: GenerationSettings,
     tokenizer: Tokenizer,
@@ -45,9 +45,11 @@ impl GeneratedMetrics {
             max_positions: source.files.spec().max_positions,
             prefix_len,
             max_length: config.data.max_length,
+            max_source_tokens: config.data.max_source_tokens,
         };
-        let prompts =
-            encoder.prompts(prompts_of(&drawn.path, &drawn.examples), config.generation.max_new_tokens)?;
+        let prompts = encoder
+            .prompts(prompts_of(&drawn.path, &drawn.examples), config.generation.max_new_tokens)?
+            .inputs;
         let references = drawn.examples.iter().map(|example| example.references.clone()).collect();
         let (tokenizer, special) = source.files.tokenizer()?;
         Ok(Self {

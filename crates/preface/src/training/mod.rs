@@ -95,7 +95,14 @@ impl Job {
     /// As [`Self::new`], and whatever is wrong with a file.
     pub fn open(typed: &Typed) -> Result<Self> {
         let source = Source::open(&RunConfig::model_of(typed)?)?;
-        let config = RunConfig::resolve(typed, source.files.spec().family)?;
+        if source.files.spec().encoder.is_some() {
+            bail!(
+                "{} is an encoder-decoder ({}); train runs decoder-only models (Llama, GPT-2) only",
+                source.name,
+                engine::shapes(&source.files)
+            );
+        }
+        let config = RunConfig::resolve(typed, &source.facts()?)?;
         let (train, valid) = read_data(&config)?;
         Self::new(config, source, train, valid)
     }
@@ -135,6 +142,7 @@ impl Job {
             max_positions: spec.max_positions,
             prefix_len,
             max_length: config.data.max_length,
+            max_source_tokens: config.data.max_source_tokens,
         };
         let train_pairs = encoder.pairs(&train)?;
         let valid_pairs = valid.as_ref().map(|valid| encoder.pairs(valid)).transpose()?.unwrap_or_default();
@@ -292,7 +300,7 @@ fn settings(
 ) -> Result<TrainSettings> {
     let training = &config.training;
     let pairs_per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps;
-    let units = Units::new(pairs.len(), training.batch_by, |pair| pairs[pair].prompt.as_slice());
+    let units = Units::new(pairs.len(), training.batch_by, |pair| pairs[pair].input());
     let sampler = Sampler::new(units, pairs_per_step, config.seed)?;
     let max_steps = training.max_steps.unwrap_or_else(|| sampler.steps_of_epochs(training.num_train_epochs));
     let eval_steps = match valid.pairs {

@@ -6,6 +6,7 @@ mod bad_input;
 mod common;
 mod demo_bench;
 mod disk_full;
+mod encoder_decoder;
 mod eval_score;
 mod generate;
 mod help;
