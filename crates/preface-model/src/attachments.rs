@@ -252,6 +252,11 @@ impl<B: Backend> Attachments<B> {
         self.lowest(Stack::Decoder).map_or(n_layer - 1, |lowest| lowest.first_block(n_layer))
     }
 
+    /// Whether the encoder's output is a function of its text alone.
+    pub fn encoder_is_constant(&self) -> bool {
+        self.lowest(Stack::Encoder).is_none()
+    }
+
     /// The lowest thing that is trained in a stack: its backward ends there. None if nothing in it is.
     pub(crate) fn lowest(&self, stack: Stack) -> Option<Depth> {
         let sites = self.low_rank.keys().chain(self.trained.keys());

@@ -79,6 +79,14 @@ pub struct Work {
     pub n_key: usize,
     /// Keys that the rows with a target see.
     pub n_loss_key: usize,
+    /// Rows of the sources.
+    pub n_source_row: usize,
+    /// Keys that these see.
+    pub n_source_key: usize,
+    /// Keys of cross-attention that all rows see.
+    pub n_cross_key: usize,
+    /// Keys of cross-attention that the rows with a target see.
+    pub n_loss_cross_key: usize,
 }
 
 impl std::ops::AddAssign for Work {
@@ -87,7 +95,17 @@ impl std::ops::AddAssign for Work {
         self.n_loss += other.n_loss;
         self.n_key += other.n_key;
         self.n_loss_key += other.n_loss_key;
+        self.n_source_row += other.n_source_row;
+        self.n_source_key += other.n_source_key;
+        self.n_cross_key += other.n_cross_key;
+        self.n_loss_cross_key += other.n_loss_cross_key;
     }
+}
+
+/// Keys that the queries of a plan see together where no run is causal.
+fn n_seen(plan: &AttentionPlan) -> usize {
+    let n_key = |run: &QueryRun| run.keys.iter().map(|keys| keys.rows.len()).sum::<usize>();
+    plan.runs.iter().map(|run| run.rows.len() * n_key(run)).sum()
 }
 
 /// Sequences packed and uploaded.
@@ -155,6 +173,7 @@ impl<B: Backend> Batch<B> {
         }
         let wanted = Wanted::new(&trie, &rows, sequences);
         let target_rows = wanted.rows();
+        let mut work = Work::default();
         let encoder = spec.encoder.map(|_| {
             let mut encoder = EncoderRows::default();
             let mut cross_plan = AttentionPlan::default();
@@ -163,7 +182,12 @@ impl<B: Backend> Batch<B> {
                 let keys = encoder.seen_by(spec, sequence, &prefix_of(sequence));
                 cross_plan.runs.push(QueryRun { rows: run.rows.clone(), first_position: 0, keys });
             }
-            (encoder.upload(backend, &cross_plan), backend.plan(&wanted.plan(&cross_plan)))
+            let loss_cross_plan = wanted.plan(&cross_plan);
+            work.n_source_row = encoder.n_row();
+            work.n_source_key = n_seen(encoder.plan());
+            work.n_cross_key = n_seen(&cross_plan);
+            work.n_loss_cross_key = n_seen(&loss_cross_plan);
+            (encoder.upload(backend, &cross_plan), backend.plan(&loss_cross_plan))
         });
         let (encoder, cross_plan) = encoder.unzip();
         let keys = |row: usize| rows.n_key[row];
@@ -172,6 +196,7 @@ impl<B: Backend> Batch<B> {
             n_loss: target_rows.len(),
             n_key: (0..rows.ids.len()).map(keys).sum(),
             n_loss_key: target_rows.iter().map(|&row| keys(row as usize)).sum(),
+            ..work
         };
         let texts = texts(&trie, &rows);
         let soft = SoftRows::take(backend, spec.vocab_size, &mut rows.ids);

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowMask};
 
-use crate::batch::{Prefix, Sequence};
+use crate::batch::{Prefix, Sequence, Text};
 use crate::layer::RowMasks;
 use crate::{ModelSpec, PrefixPlace};
 
@@ -19,6 +19,8 @@ pub(crate) struct EncoderBatch<B: Backend> {
     pub masks: Option<RowMasks<B>>,
     /// Which of the encoder's rows each row of the decoder sees.
     pub cross_plan: B::Plan,
+    /// The different sources.
+    pub texts: Vec<Text>,
 }
 
 /// The same on the host, as it grows.
@@ -30,6 +32,7 @@ pub(crate) struct EncoderRows<'a> {
     masks: Vec<Option<RowMask>>,
     /// Rows of the sources that may be seen by several sequences.
     known: HashMap<(&'a [u32], Option<usize>), Range<usize>>,
+    texts: Vec<Text>,
 }
 
 impl<'a> EncoderRows<'a> {
@@ -63,10 +66,21 @@ impl<'a> EncoderRows<'a> {
             KeyRun { store: 0, rows: rows.clone(), causal_from: None, bias_from: Some(0), dropout: None };
         let keys = run.into_iter().chain([own]).collect();
         self.plan.runs.push(QueryRun { rows: rows.clone(), first_position: 0, keys });
+        self.texts.push(Text { tokens: source.into(), rows: rows.clone().collect() });
         if shared {
             self.known.insert(name, rows.clone());
         }
         rows
+    }
+
+    /// Rows of all sources.
+    pub fn n_row(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Which rows each of them sees.
+    pub fn plan(&self) -> &AttentionPlan {
+        &self.plan
     }
 
     /// The batch, with the plan of the decoder's way to it.
@@ -78,6 +92,7 @@ impl<'a> EncoderRows<'a> {
             plan: backend.plan(&self.plan),
             masks: RowMasks::new(backend, &self.masks, None),
             cross_plan: backend.plan(cross_plan),
+            texts: self.texts,
         }
     }
 }

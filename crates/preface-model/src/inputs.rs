@@ -1,7 +1,8 @@
 //! Inputs of a layer, kept from epoch to epoch.
 //!
 //! Where nothing below a layer is trained, its input is a function of the text alone: fine-tuning of the top layers, or
-//! a decoder that is trained behind a frozen encoder. It is computed once for each text and then read.
+//! a decoder that is trained behind a frozen encoder, whose output is the input of every cross-attention. It is computed
+//! once for each text and then read.
 //!
 //! What is used is always what would be kept, rounded to how it is kept, and always computed from the text alone: so a
 //! result depends neither on what the cache happens to hold nor on which texts came together, and a resumed run equals
@@ -12,9 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use half::bf16;
 
+use crate::Stack;
+
 /// What an input depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TextKey {
+    /// Whose blocks.
+    pub stack: Stack,
     /// Blocks that the text has run through.
     pub layer: usize,
     pub tokens: Vec<u32>,
@@ -68,6 +73,12 @@ impl InputCache {
         rows.to_f32()
     }
 
+    /// Texts that are kept.
+    #[cfg(test)]
+    pub fn n_text(&self) -> usize {
+        self.lock().texts.len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,7 +112,7 @@ mod tests {
     use super::*;
 
     fn key(layer: usize, tokens: &[u32]) -> TextKey {
-        TextKey { layer, tokens: tokens.into() }
+        TextKey { stack: Stack::Decoder, layer, tokens: tokens.into() }
     }
 
     #[test]

@@ -253,6 +253,17 @@ impl ModelFiles {
         Ok(family::dropout(self.spec.family, &json))
     }
 
+    /// What an encoder-decoder's decoder starts with, as far as its configs name it: for runs that have ids and no text.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn decoder_start(&self) -> Result<Option<u32>, LoadError> {
+        match self.spec.encoder {
+            None => Ok(None),
+            Some(_) => Ok(TargetConfig::from_folder(&self.path)?.decoder_start_token_id),
+        }
+    }
+
     /// The file that an encoder-decoder's defaults of generation stand in, by its name: `generation_config.json`, else
     /// `config.json`. None of a decoder-only model, which has no search that it was made for.
     ///

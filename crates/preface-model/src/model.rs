@@ -3,7 +3,8 @@
 use preface_backend::{AttentionPlan, Backend, Direction, Epilogue, Head, KeyRun, QueryRun, Storage, Term};
 
 use crate::attachments::Depth;
-use crate::encoder_batch::EncoderBatch;
+use crate::batch::{Prefix, Text};
+use crate::encoder_batch::{EncoderBatch, EncoderRows};
 use crate::inputs::{InputCache, TextKey};
 use crate::layer::{BlockStack, Context, Cross, Encoded, Kept, Pass, RowMasks, Selected};
 use crate::soft::SoftRows;
@@ -70,8 +71,9 @@ impl<B: Backend> Model<B> {
     }
 
     /// Keeps up to `max_bytes` of inputs of the lowest block that something is attached to or trained in, text by text, so
-    /// that what lies below it is run once. From then on that input is rounded as `storage` says, kept or not.
-    /// (Decoder-only models.)
+    /// that what lies below it is run once. From then on that input is rounded as `storage` says, kept or not. In an
+    /// encoder-decoder it is the encoder's output that is kept, source by source, while nothing is attached to the encoder or
+    /// trained in it.
     pub fn keep_inputs(&mut self, storage: InputStorage, max_bytes: usize) {
         self.inputs = Some(InputCache::new(storage, max_bytes));
     }
@@ -281,16 +283,44 @@ impl<B: Backend> Model<B> {
 
     /// The input of block `layer`, of which nothing that is attached changes a number.
     fn kept_input(&self, inputs: &InputCache, batch: &Batch<B>, layer: usize) -> B::Rows {
+        let key = |text: &Text| TextKey { stack: Stack::Decoder, layer, tokens: text.tokens.clone() };
+        let rows = batch
+            .texts
+            .iter()
+            .map(|text| (text, inputs.rows(&key(text), || self.text_input(&text.tokens, layer))));
+        self.backend.rows_from(&self.gathered(batch.n_row, rows), self.spec.d_model, Storage::Exact)
+    }
+
+    /// The encoder's output, of which nothing that is attached changes a number. Only products take it.
+    fn kept_states(&self, inputs: &InputCache, sources: &EncoderBatch<B>) -> B::Rows {
+        let layer = self.encoder_stack().blocks.len();
+        let key = |text: &Text| TextKey { stack: Stack::Encoder, layer, tokens: text.tokens.clone() };
+        let rows = sources
+            .texts
+            .iter()
+            .map(|text| (text, inputs.rows(&key(text), || self.source_states(&text.tokens))));
+        self.backend.rows_from(&self.gathered(sources.n_row, rows), self.spec.d_model, Storage::Compact)
+    }
+
+    /// The rows of texts, each in its place of the packed matrix.
+    fn gathered<'t>(&self, n_row: usize, rows: impl Iterator<Item = (&'t Text, Vec<f32>)>) -> Vec<f32> {
         let width = self.spec.d_model;
-        let mut values = vec![0.0; batch.n_row * width];
-        for text in &batch.texts {
-            let key = TextKey { layer, tokens: text.tokens.clone() };
-            let kept = inputs.rows(&key, || self.text_input(&text.tokens, layer));
+        let mut values = vec![0.0; n_row * width];
+        for (text, kept) in rows {
             for (&row, kept) in text.rows.iter().zip(kept.chunks_exact(width)) {
                 values[row * width..(row + 1) * width].copy_from_slice(kept);
             }
         }
-        self.backend.rows_from(&values, width, Storage::Exact)
+        values
+    }
+
+    /// The encoder's output for a source alone.
+    fn source_states(&self, tokens: &[u32]) -> Vec<f32> {
+        let none = Attachments::none();
+        let mut rows = EncoderRows::default();
+        rows.push(&self.spec, tokens, &Prefix::of(&none, None), None, None);
+        let source = rows.upload(&self.backend, &AttentionPlan::default());
+        self.backend.read(&self.encode(&source, &none))
     }
 
     /// The input of block `layer` for a text alone.
@@ -307,7 +337,11 @@ impl<B: Backend> Model<B> {
     }
 
     fn encode_batch(&self, batch: &Batch<B>, attachments: &Attachments<B>) -> Option<B::Rows> {
-        batch.encoder.as_ref().map(|sources| self.encode(sources, attachments))
+        let is_constant = attachments.encoder_is_constant();
+        batch.encoder.as_ref().map(|sources| match &self.inputs {
+            Some(inputs) if is_constant && sources.masks.is_none() => self.kept_states(inputs, sources),
+            _ => self.encode(sources, attachments),
+        })
     }
 
     fn encode_keep(
@@ -427,5 +461,49 @@ impl<B: Backend> Model<B> {
             Cross { context, source: Context { masks: source_masks, ..context }, encoded }
         });
         Pass { own, cross }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use preface_backend::Reference;
+
+    use super::*;
+    use crate::{ModelFiles, PerPlace, Segment, Sequence};
+
+    #[test]
+    fn sources_are_kept_once_each_and_only_while_the_encoder_is_constant() {
+        let folder = testkit::golden_folder().join("encoder_decoder/bart");
+        let mut model = ModelFiles::open(folder.to_str().unwrap()).unwrap().load(Reference).unwrap();
+        model.keep_inputs(InputStorage::F32, 1 << 20);
+        let n_kept = |model: &Model<Reference>| model.inputs.as_ref().unwrap().n_text();
+        let sequence = |source, segment| Sequence {
+            source,
+            tokens: &[2, 20, 21],
+            first_target: 1,
+            segment,
+            prefix_dropout: None,
+            masks: None,
+        };
+        let run =
+            |model: &Model<Reference>, attachments: &Attachments<Reference>, sequences: &[Sequence<'_>]| {
+                let batch = Batch::pack(&Reference, &model.spec, attachments, sequences, 0.0).unwrap();
+                model.loss_and_gradient(&batch, attachments, &mut attachments.zero_grad(&Reference))
+            };
+        let rows = |place| vec![0.5; model.spec.row_width(place)];
+        let (encoder, cross) = (rows(PrefixPlace::Encoder), rows(PrefixPlace::Cross));
+        let attach = |rows: PerPlace<&[f32]>| Attachments {
+            segments: vec![Segment::in_places(&Reference, rows, 0, &model.spec)],
+            ..Attachments::none()
+        };
+        let in_encoder = attach(PerPlace { encoder: &encoder, decoder: &[], cross: &[] });
+        run(&model, &in_encoder, &[sequence(&[7, 8], Some(0))]);
+        assert_eq!(n_kept(&model), 0);
+        let beside_it = attach(PerPlace { encoder: &[], decoder: &[], cross: &cross });
+        let (a, b, c) = (&[7, 8][..], &[9, 10, 11][..], &[7][..]);
+        run(&model, &beside_it, &[sequence(a, Some(0)), sequence(b, Some(0)), sequence(a, Some(0))]);
+        assert_eq!(n_kept(&model), 2);
+        run(&model, &beside_it, &[sequence(b, Some(0)), sequence(c, None)]);
+        assert_eq!(n_kept(&model), 3);
     }
 }

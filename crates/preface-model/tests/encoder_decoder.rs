@@ -4,8 +4,8 @@
 
 use preface_backend::{Dropout, Reference};
 use preface_model::{
-    Attachments, Batch, Feed, KvCache, Model, ModelError, ModelFiles, PerPlace, PrefixPlace, Segment,
-    Sequence, SourceFeed,
+    Attachments, Batch, Feed, InputStorage, KvCache, Model, ModelError, ModelFiles, PerPlace, PrefixPlace,
+    Segment, Sequence, SourceFeed,
 };
 use testkit::{Golden, Pair, Tolerance, assert_close, check_gradient};
 
@@ -173,6 +173,36 @@ fn gradients_are_slopes_in_every_place_and_under_dropout() {
                     .unwrap_or_else(|error| panic!("{name} {place} {prefix_dropout:?}: {error:?}"));
             }
         }
+    }
+}
+
+#[test]
+fn kept_outputs_of_the_encoder_give_the_loss_and_gradient_of_running_it() {
+    let golden = golden();
+    for name in MODELS {
+        let mut model = model(&golden, name);
+        let pairs = golden.pairs(&format!("/models/{name}/pairs")).unwrap();
+        let attachments = attach(&model, &rows(&golden, name, &[PrefixPlace::Decoder, PrefixPlace::Cross]));
+        let run = |model: &Model<Reference>| {
+            let batch = batch(&golden, name, model, &attachments, &pairs, 0.0);
+            let mut grads = attachments.zero_grad(&Reference);
+            let mut values = model.loss_and_gradient(&batch, &attachments, &mut grads);
+            for place in [PrefixPlace::Decoder, PrefixPlace::Cross] {
+                values.extend(grads.segments[0].get(place).clone().into_values());
+            }
+            values
+        };
+        let want = run(&model);
+        model.keep_inputs(InputStorage::F32, 1 << 20);
+        let first = run(&model);
+        assert_close(name, &first, &want, TIGHT);
+        assert_eq!(run(&model), first, "{name}: computed and kept");
+        model.keep_inputs(InputStorage::F32, 0);
+        assert_eq!(run(&model), first, "{name}: a cache that holds nothing");
+        model.keep_inputs(InputStorage::Bf16, 1 << 20);
+        let rounded = run(&model);
+        assert_ne!(rounded, first, "{name}: not rounded");
+        assert_close(name, &rounded, &want, Tolerance { abs: 0.0, rel: 5e-2 });
     }
 }
 

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 pub use flags::Settings;
 pub use score::{PairedKind, ReferencesOf, ScoreArgs, Smooth, Tokenize};
 
+use preface_model::PrefixPlace;
+
 use crate::config::{self, AnswerConfig, setting};
 
 /// Train, evaluate, ship and serve prefixes: small key/value rows that steer a frozen language model to a task.
@@ -227,12 +229,18 @@ pub struct BenchTrainArgs {
     /// Hugging Face folder, .gguf file or builtin:NAME
     #[arg(long)]
     pub model: String,
-    /// JSON: batches of [prompt ids, completion ids]
+    /// JSON: batches of [prompt ids, completion ids]; an encoder-decoder reads the prompt in its encoder
     #[arg(long, value_name = "FILE")]
     pub workload: PathBuf,
     /// What is trained: a prefix of 10 rows through an MLP of width 512, or all weights
     #[arg(long, value_enum, default_value_t)]
     pub method: BenchMethod,
+    /// Where an encoder-decoder's prefix has rows: encoder, decoder, cross, separated by commas
+    #[arg(long, value_name = "PLACES", value_delimiter = ',', default_value = "decoder", value_parser = place)]
+    pub places: Vec<PrefixPlace>,
+    /// Run the batches once before, so that what an epoch keeps for the next is there
+    #[arg(long)]
+    pub second_epoch: bool,
     /// Keep less of the forward and compute it again: less memory, slower
     #[arg(long)]
     pub recompute: bool,
@@ -297,6 +305,11 @@ tables! {
     ComputeTables = &[setting::COMPUTE];
     /// Of `demo`.
     DemoTables = &[setting::CHANCE, setting::COMPUTE];
+}
+
+fn place(text: &str) -> Result<PrefixPlace, String> {
+    let place = PrefixPlace::ALL.into_iter().find(|place| place.name() == text);
+    place.ok_or_else(|| "expected encoder, decoder or cross".into())
 }
 
 fn at_least_1(text: &str) -> Result<usize, String> {

@@ -7,7 +7,7 @@ use preface_backend::{Backend, Description};
 use preface_cpu::{CpuBackend, CpuOptions, Precision, Tier};
 use preface_generate::FileDefaults;
 use preface_model::tokenizer::{SpecialTokens, Tokenizer};
-use preface_model::{Fingerprint, Model, ModelFiles, WeightFormat};
+use preface_model::{Fingerprint, InputStorage, Model, ModelFiles, WeightFormat};
 
 use crate::config::ModelFacts;
 use crate::config::sections::Compute;
@@ -88,6 +88,17 @@ pub fn training_format(compute: &Compute) -> Result<WeightFormat> {
         Precision::F32 => WeightFormat::Auto,
     };
     Ok(asked_for(compute).unwrap_or(default))
+}
+
+/// How inputs of the lowest trained layer are kept: as products take them.
+///
+/// # Errors
+/// As [`options`].
+pub fn input_storage(compute: &Compute) -> Result<InputStorage> {
+    Ok(match options(compute)?.precision {
+        Precision::F32 => InputStorage::F32,
+        Precision::Bf16 => InputStorage::Bf16,
+    })
 }
 
 fn asked_for(compute: &Compute) -> Option<WeightFormat> {

@@ -24,6 +24,8 @@ use crate::engine;
 use crate::measure;
 use crate::ui;
 
+/// The most that is kept of inputs of the lowest trained layer.
+pub const INPUT_CACHE_BYTES: usize = 1 << 30;
 /// What is added for what is not counted.
 const UNCOUNTED: f64 = 0.05;
 

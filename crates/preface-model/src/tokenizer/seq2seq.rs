@@ -21,8 +21,9 @@
 //!
 //! One `tokenizer.json` serves both sides: Marian's two SentencePiece models are read only from one that joins them.
 
-use serde::Deserialize;
 use std::path::Path;
+
+use serde::Deserialize;
 
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError, read_small_file};
 
@@ -41,9 +42,9 @@ pub struct TargetTokens {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct TargetConfig {
     /// Decoding starts with it.
-    decoder_start_token_id: Option<u32>,
+    pub decoder_start_token_id: Option<u32>,
     /// Every target starts with it.
-    forced_bos_token_id: Option<u32>,
+    pub forced_bos_token_id: Option<u32>,
 }
 
 impl TargetConfig {

@@ -10,7 +10,7 @@
 
 use anyhow::Result;
 use preface_generate::{FileDefaults, GenerationSettings};
-use preface_model::{Family, UNLIMITED_POSITIONS};
+use preface_model::Family;
 use toml::Value;
 
 use super::{Typed, section, setting, write};
@@ -38,10 +38,11 @@ pub struct FromFiles {
     pub unknown: Vec<String>,
 }
 
+#[cfg(test)]
 impl ModelFacts {
     /// A model of this family whose files say nothing.
     pub fn of_family(family: Family) -> Self {
-        Self { family, max_positions: UNLIMITED_POSITIONS, files: FileDefaults::default() }
+        Self { family, max_positions: preface_model::UNLIMITED_POSITIONS, files: FileDefaults::default() }
     }
 }
 

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use preface_backend::Backend;
-use preface_cpu::{CpuBackend, Precision};
+use preface_cpu::CpuBackend;
 use preface_data::sampler::{BatchBy, Sampler, Units};
 use preface_data::{Dataset, Form, Lexicalisations, Linearisation, ReadOptions};
-use preface_model::{Fingerprint, InputStorage, Model};
+use preface_model::{Fingerprint, Model};
 use preface_train::{EVAL_LOSS, End, MetricsFile, Outcome, TokenPair, TrainSettings, Trainer, loss_curve};
 use preface_tune::Method;
 
@@ -25,6 +25,7 @@ use crate::engine::{self, Source};
 use crate::exit::Reported;
 use crate::measure;
 use crate::pairs::{Encoder, PairCounts};
+use crate::plan::INPUT_CACHE_BYTES;
 use crate::ui;
 use evaluator::GeneratedMetrics;
 use folder::RunFolder;
@@ -197,11 +198,7 @@ impl Job {
         }
         let mut model = engine::load_for_training(&self.source.files, &self.config.compute)?;
         model.set_recompute(self.config.training.recompute);
-        let storage = match engine::options(&self.config.compute)?.precision {
-            Precision::F32 => InputStorage::F32,
-            Precision::Bf16 => InputStorage::Bf16,
-        };
-        model.keep_inputs(storage, plan::INPUT_CACHE_BYTES);
+        model.keep_inputs(engine::input_storage(&self.config.compute)?, INPUT_CACHE_BYTES);
         let described = model.backend().describe();
         self.config.compute.precision = described.precision.to_owned();
         self.config.compute.tier = described.tier.clone();

@@ -1,5 +1,7 @@
 //! What a run will need of memory, and what to do where there is not enough.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail};
 use preface_backend::Dropout;
 use preface_train::{GradientSum, TokenPair, TrainSettings, evaluate_loss, largest_step};
@@ -7,14 +9,11 @@ use preface_train::{GradientSum, TokenPair, TrainSettings, evaluate_loss, larges
 use super::Job;
 use super::method::Numbers;
 use crate::engine;
-use crate::plan::{MemoryPlan, Planner};
+use crate::plan::{INPUT_CACHE_BYTES, MemoryPlan, Planner};
 use crate::ui;
 
 /// Vectors as long as the parameters: themselves and two moments.
 const PARAMETER_VECTORS: usize = 3;
-
-/// The most that is kept of inputs of the lowest trained block.
-pub const INPUT_CACHE_BYTES: usize = 1 << 30;
 
 impl Job {
     /// Counts what the run will need.
@@ -48,13 +47,17 @@ impl Job {
         // Of the other methods the gradient lies in the step's rows, which are counted.
         let own_gradient = usize::from(self.config.run.method.has_rows());
         let mut plan = planner.plan(n_trained, PARAMETER_VECTORS + best + own_gradient);
-        if attachments.n_frozen_block(planner.model.spec().n_layer) > 0 {
-            let n_token: usize =
-                self.train_pairs.iter().chain(&self.valid_pairs).map(TokenPair::n_token).sum();
-            let precision = engine::options(&self.config.compute)?.precision;
-            let all = n_token * planner.model.spec().d_model * precision.bytes();
-            plan.inputs = all.min(INPUT_CACHE_BYTES);
-        }
+        let (spec, pairs) = (planner.model.spec(), self.train_pairs.iter().chain(&self.valid_pairs));
+        let n_token: usize = match spec.encoder {
+            Some(_) if attachments.encoder_is_constant() => {
+                let sources: HashSet<&[u32]> = pairs.map(|pair| pair.source.as_slice()).collect();
+                sources.iter().map(|source| source.len()).sum()
+            }
+            None if attachments.n_frozen_block(spec.n_layer) > 0 => pairs.map(TokenPair::n_token).sum(),
+            _ => 0,
+        };
+        let precision = engine::options(&self.config.compute)?.precision;
+        plan.inputs = (n_token * spec.d_model * precision.bytes()).min(INPUT_CACHE_BYTES);
         Ok(plan)
     }
 

@@ -50,7 +50,7 @@ fn answers_are_those_of_transformers_whatever_the_search_and_the_batch() {
         for batch_size in ["1", "4", "50"] {
             let more = ["--input", "p.jsonl", "--json", "--num-beams", num_beams, "--batch-size", batch_size];
             let out = done(folder, &generate(&model, &more)).stdout;
-            let answers: Vec<Value> = out.lines().map(json_of).collect();
+            let answers: Vec<Value> = out.lines().map(json).collect();
             let words = words();
             assert_eq!(answers.len(), words.len());
             for (answer, word) in answers.iter().zip(&words) {

@@ -6,17 +6,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use preface_backend::{Backend, Counting, Reference};
 use preface_cpu::CpuBackend;
-use preface_model::{Model, ModelDropout, ModelFiles, ModelSpec};
+use preface_model::{Model, ModelDropout, ModelFiles, ModelSpec, PrefixPlace};
 use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate};
 use preface_tune::init::{Init, MlpTextInit};
-use preface_tune::{Adam, AdamSettings, FineTune, Method, Prefix, Reparametrisation, Tuned};
+use preface_tune::{
+    Adam, AdamSettings, DecoderPositions, FineTune, Method, PlaceStart, PlacedPrefix, Prefix,
+    Reparametrisation, Tuned,
+};
 
-use super::{Report, flops, peak};
+use super::flops::{self, EncoderRun};
+use super::{Report, peak};
 use crate::args::{BenchMethod, BenchTrainArgs};
 use crate::config::AnswerConfig;
 use crate::config::sections::Compute;
 use crate::engine;
-use crate::plan::{MemoryPlan, Planner};
+use crate::plan::{INPUT_CACHE_BYTES, MemoryPlan, Planner};
 use crate::ui;
 
 /// As in the runs of PEFT that it is compared with.
@@ -37,16 +41,29 @@ fn split_tolerance(precision: &str) -> f64 {
 /// Runs the command.
 pub fn run(args: &BenchTrainArgs) -> Result<()> {
     let compute = AnswerConfig::compute_of(&args.settings.typed()?)?;
-    let batches = read(&args.workload)?;
     let files = ModelFiles::open(&args.model)?;
+    let batches = read(&args.workload, &files)?;
     let plan = plan(&files, &compute, args, &batches)?;
     ui::fact("memory", &plan.to_string());
     let mut model = engine::load_for_training(&files, &compute)?;
     model.set_recompute(args.recompute);
+    model.keep_inputs(engine::input_storage(&compute)?, INPUT_CACHE_BYTES);
     ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
     ui::fact("compute", &engine::described(&model));
-    let mut step = Step::new(&mut model, method(&files, args.method)?);
+    let mut step = Step::new(&mut model, method(&files, args)?);
     step.check(&batches[0])?;
+    if args.second_epoch {
+        for batch in &batches {
+            step.run(batch)?;
+        }
+        ui::note("the first epoch is over");
+    }
+    let encoder = match (files.spec().encoder, args.places.contains(&PrefixPlace::Encoder)) {
+        (None, _) => EncoderRun::Kept,
+        (Some(_), true) => EncoderRun::Trained,
+        (Some(_), false) if args.second_epoch => EncoderRun::Kept,
+        (Some(_), false) => EncoderRun::Forward,
+    };
 
     let mut measured = Measured::default();
     for (i, batch) in batches.iter().enumerate() {
@@ -56,11 +73,16 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
         ui::note(&format!("batch {i}: {seconds:.3} s, loss {:.4}", sum.loss / sum.n_target as f64));
         ensure!(sum.loss.is_finite(), "batch {i}: the loss is {}", sum.loss);
         if i >= WARM_UP {
-            measured.add(step.model, sum, seconds);
+            let flops = flops::training(files.spec(), sum.work, &args.places, encoder);
+            measured.add(sum, flops, seconds);
         }
     }
     let mut report = Report::new("train", &args.model, &model);
     let peak = peak::product(model.backend(), model.backend().describe().threads);
+    if files.spec().encoder.is_some() {
+        report.add("places", args.places.iter().map(|place| place.name()).collect::<Vec<_>>());
+        report.add("second_epoch", args.second_epoch);
+    }
     report.add("planned_memory_bytes", plan.total());
     report.add("tokens_per_second", measured.n_token as f64 / measured.seconds);
     report.add("pairs_per_second", measured.n_pair as f64 / measured.seconds);
@@ -85,7 +107,7 @@ fn plan(
 ) -> Result<MemoryPlan> {
     let mut planner = Planner::new(files, compute, args.recompute)?;
     let mut method: Box<dyn Method<Counting>> = match args.method {
-        BenchMethod::Prefix => Box::new(prefix(files.spec())?),
+        BenchMethod::Prefix => prefix(files.spec(), &args.places)?,
         BenchMethod::FineTune => {
             Box::new(FineTune::outline(&planner.model, Tuned::All, ModelDropout::default())?)
         }
@@ -100,9 +122,9 @@ fn plan(
     Ok(planner.plan(method.parameters().n_number(), PARAMETER_VECTORS + own_gradient))
 }
 
-fn method(files: &ModelFiles, method: BenchMethod) -> Result<Box<dyn Method<CpuBackend>>> {
-    Ok(match method {
-        BenchMethod::Prefix => Box::new(prefix(files.spec())?),
+fn method(files: &ModelFiles, args: &BenchTrainArgs) -> Result<Box<dyn Method<CpuBackend>>> {
+    Ok(match args.method {
+        BenchMethod::Prefix => prefix(files.spec(), &args.places)?,
         BenchMethod::FineTune => {
             let masters = files.load(Reference)?;
             Box::new(FineTune::new(&masters, Tuned::All, ModelDropout::default())?)
@@ -110,9 +132,14 @@ fn method(files: &ModelFiles, method: BenchMethod) -> Result<Box<dyn Method<CpuB
     })
 }
 
-fn prefix(spec: &ModelSpec) -> Result<Prefix> {
+fn prefix<B: Backend>(spec: &ModelSpec, places: &[PrefixPlace]) -> Result<Box<dyn Method<B>>> {
     let mlp = Reparametrisation::Mlp { mid: MID, text_init: MlpTextInit::Exact };
-    Ok(Prefix::new(spec, PREFIX_LEN, mlp, Init::Random, 0, 0)?)
+    let start = PlaceStart::Drawn { prefix_len: PREFIX_LEN, init: Init::Random };
+    let starts = places.iter().map(|&place| (place, start.clone())).collect();
+    Ok(match places {
+        [PrefixPlace::Decoder] => Box::new(Prefix::new(spec, PREFIX_LEN, mlp, Init::Random, 0, 0)?),
+        _ => Box::new(PlacedPrefix::new(spec, starts, mlp, 0, DecoderPositions::AfterPrefix, 0)?),
+    })
 }
 
 fn n_token(batch: &[TokenPair]) -> usize {
@@ -120,21 +147,28 @@ fn n_token(batch: &[TokenPair]) -> usize {
 }
 
 /// The first batches of a workload file: `[[[prompt ids], [completion ids]], ...]` each.
-fn read(path: &Path) -> Result<Vec<Vec<TokenPair>>> {
+fn read(path: &Path, files: &ModelFiles) -> Result<Vec<Vec<TokenPair>>> {
     type Batch = Vec<(Vec<u32>, Vec<u32>)>;
     let text = fs_err::read_to_string(path)?;
     let batches: Vec<Batch> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected batches of [prompt ids, completion ids]", path.display()))?;
+    let start = files.decoder_start()?;
+    ensure!(
+        files.spec().encoder.is_none() || start.is_some(),
+        "{}: the model names no `decoder_start_token_id`",
+        files.path().display()
+    );
     let wanted = WARM_UP + TIMED;
     if batches.len() < wanted {
         bail!("{}: has {} batches, but {wanted} are needed", path.display(), batches.len());
     }
     let batches = batches.into_iter().take(wanted).enumerate().map(|(i, batch)| {
-        let pairs = batch.into_iter().map(|(prompt, completion)| TokenPair {
-            source: Vec::new(),
-            prompt,
-            completion,
-            line: i + 1,
+        let pairs = batch.into_iter().map(|(input, completion)| {
+            let (source, prompt) = match start {
+                Some(start) => (input, vec![start]),
+                None => (Vec::new(), input),
+            };
+            TokenPair { source, prompt, completion, line: i + 1 }
         });
         let pairs: Vec<TokenPair> = pairs.collect();
         match pairs.iter().any(|pair| pair.completion.is_empty() || pair.n_token() < 2) || pairs.is_empty() {
@@ -158,12 +192,12 @@ struct Measured {
 }
 
 impl Measured {
-    fn add(&mut self, model: &Model<CpuBackend>, sum: StepSum, seconds: f64) {
+    fn add(&mut self, sum: StepSum, flops: f64, seconds: f64) {
         self.seconds += seconds;
         self.n_pair += sum.n_pair;
         self.n_token += sum.n_token;
-        self.n_row += sum.work.n_row;
-        self.flops += flops::training(model.spec(), sum.work);
+        self.n_row += sum.work.n_row + sum.work.n_source_row;
+        self.flops += flops;
     }
 }
 
