@@ -60,6 +60,21 @@ enum Bench {
         #[arg(long, default_value_t = 10)]
         batches: usize,
     },
+    /// Trains workload S1 on an encoder-decoder with preface and with PEFT in turn and prints the ratios.
+    /// `bench/setup.sh WORK` and `bench/make_seq2seq.py WORK` first.
+    CompareSeq2seq {
+        /// The folder that both prepared.
+        work: PathBuf,
+        /// `f32` or `bf16`, on both sides.
+        #[arg(long, default_value = "bf16")]
+        precision: String,
+        /// How often each side runs.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Batches that each run of PEFT times, after two of warm-up.
+        #[arg(long, default_value_t = 10)]
+        batches: usize,
+    },
     /// Generates with preface and with llama.cpp in turn and prints the ratios. `bench/setup.sh WORK` first, then
     /// `WORK/venv/bin/pip install llama-cpp-python`.
     CompareGeneration {
@@ -81,6 +96,9 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(Bench::CompareGeneration { work, rounds }) => bench_generate::compare(&work, rounds),
         Task::Bench(Bench::Compare { work, precision, rounds, batches }) => {
             bench::compare(&work, &precision, rounds, batches)
+        }
+        Task::Bench(Bench::CompareSeq2seq { work, precision, rounds, batches }) => {
+            bench::compare_seq2seq(&work, &precision, rounds, batches)
         }
     }
 }
