@@ -273,6 +273,12 @@ pub struct BenchGenerateArgs {
     /// Beams of each; 1 is off
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_1)]
     pub num_beams: usize,
+    /// Rows of a prefix
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_1)]
+    pub prefix_len: usize,
+    /// Different prefixes, which the prompts stand behind in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_1)]
+    pub prefixes: usize,
     /// Decode steps of a window
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_1)]
     pub max_new_tokens: usize,

@@ -1,4 +1,4 @@
-//! `preface bench generate`: decoding, prefill, and both together, behind a prefix of 10 rows.
+//! `preface bench generate`: decoding, prefill, and both together, behind one prefix or several.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use preface_backend::Backend;
 use preface_cpu::CpuBackend;
 use preface_generate::{Generation, GenerationSettings, Generator, Observer, Request};
-use preface_model::{Attachments, Model, ModelFiles};
+use preface_model::{Attachments, Model, ModelFiles, Segment};
 use preface_tune::init::text_rows;
 
 use super::{Report, flops, peak};
@@ -15,7 +15,6 @@ use crate::config::AnswerConfig;
 use crate::engine;
 use crate::ui;
 
-const PREFIX_LEN: usize = 10;
 const PROMPT_LEN: usize = 16;
 const PREFILL_LEN: usize = 512;
 const WINDOWS: usize = 3;
@@ -25,8 +24,8 @@ pub fn run(args: &BenchGenerateArgs) -> Result<()> {
     let compute = AnswerConfig::compute_of(&args.settings.typed()?)?;
     let files = ModelFiles::open(&args.model)?;
     let spec = files.spec();
-    let window = args.max_new_tokens;
-    let room = spec.max_positions.saturating_sub(PREFIX_LEN);
+    let (window, prefix_len) = (args.max_new_tokens, args.prefix_len);
+    let room = spec.max_positions.saturating_sub(prefix_len);
     ensure!(
         PROMPT_LEN + 1 + WINDOWS * window <= room,
         "{WINDOWS} windows of {window} steps need more than the model's {} positions; lower --max-new-tokens",
@@ -35,10 +34,13 @@ pub fn run(args: &BenchGenerateArgs) -> Result<()> {
     let model = engine::load(&files, &compute)?;
     ui::fact("model", &format!("{}: {}", args.model, engine::shapes(&files)));
     ui::fact("compute", &engine::described(&model));
-    let prefix = text_rows(&model, &prompt(spec.vocab_size, usize::MAX / 2, PREFIX_LEN), None)?;
+    let segments = (0..args.prefixes).map(|number| {
+        let text = prompt(spec.vocab_size, usize::MAX / 2 + number, prefix_len);
+        Ok(Segment::new(model.backend(), &text_rows(&model, &text, None)?.values, spec))
+    });
     let bench = Bench {
         model: &model,
-        attachments: Attachments::prefix(model.backend(), &prefix.values, spec),
+        attachments: Attachments { segments: segments.collect::<Result<_>>()?, ..Attachments::none() },
         num_beams: args.num_beams,
         batch_size: args.batch_size,
     };
@@ -60,12 +62,14 @@ pub fn run(args: &BenchGenerateArgs) -> Result<()> {
     let threads = model.backend().describe().threads;
     let (product, bandwidth) = (peak::product(model.backend(), threads), peak::read_bandwidth(threads)?);
     // The least time that a step can take: its operations, or reading every weight once.
-    let n_key = PREFIX_LEN + PROMPT_LEN + WINDOWS * window / 2;
+    let n_key = prefix_len + PROMPT_LEN + WINDOWS * window / 2;
     let least =
         (n_row as f64 * flops::decoding(spec, n_key) / product).max(model.weight_bytes() as f64 / bandwidth);
     report.add("weights", compute.weights.as_deref().unwrap_or("auto"));
     report.add("batch_size", args.batch_size);
     report.add("num_beams", args.num_beams);
+    report.add("prefix_len", prefix_len);
+    report.add("prefixes", args.prefixes);
     report.add("tokens_per_second", (args.batch_size * window) as f64 / decode_seconds);
     report.add("prefill_tokens_per_second", prefill_len as f64 / prefill_seconds);
     report.add("end_to_end_tokens_per_second", (args.batch_size * window) as f64 / end_to_end.seconds);
@@ -102,7 +106,7 @@ impl Bench<'_> {
             .map(|i| Request {
                 source: Vec::new(),
                 prompt: prompt(vocab_size, i, prompt_len),
-                segment: Some(0),
+                segment: Some(i % self.attachments.segments.len()),
             })
             .collect();
         let settings =
