@@ -6,6 +6,7 @@ pub mod chrf;
 pub mod cider;
 pub mod coco_rouge;
 pub mod e2e;
+pub mod exact_match;
 pub mod meteor;
 pub mod mteval;
 pub mod multi_bleu;

@@ -9,6 +9,7 @@ use crate::metric::chrf::Chrf;
 use crate::metric::cider::Cider;
 use crate::metric::coco_rouge::CocoRouge;
 use crate::metric::e2e::{E2eBleu, E2eNist};
+use crate::metric::exact_match::ExactMatch;
 use crate::metric::meteor::{Meteor, MeteorText};
 use crate::metric::mteval::{MtevalBleu, MtevalNist};
 use crate::metric::multi_bleu::MultiBleu;
@@ -22,7 +23,7 @@ use crate::{Metric, MetricError};
 /// Choices that the names leave open. The defaults are those of the reference tools.
 #[derive(Clone, Debug, Default)]
 pub struct MetricOptions {
-    /// Lower-case both sides before scoring (`bleu`, `sentence-bleu`, `chrf`, `chrf++`; the others always do).
+    /// Lower-case both sides before scoring (`bleu`, `sentence-bleu`, `chrf`, `chrf++`, `exact-match`; the others always do).
     pub lowercase: bool,
     /// Tokenizer of `bleu` and `sentence-bleu`.
     pub tokenizer: BleuTokenizer,
@@ -163,6 +164,11 @@ pub const ENTRIES: &[Entry] = &[
         name: "cider",
         about: "CIDEr-D as coco-caption and e2e-metrics",
         build: |_| Ok(vec![Box::new(Cider)]),
+    },
+    Entry {
+        name: "exact-match",
+        about: "share of texts that equal a reference",
+        build: |options| Ok(vec![Box::new(ExactMatch { lowercase: options.lowercase })]),
     },
     Entry {
         name: "e2e",

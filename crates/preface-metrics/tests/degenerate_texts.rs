@@ -5,7 +5,7 @@ use preface_metrics::{MetricOptions, References, StatisticsTable, registry};
 
 /// All metrics that need no tables.
 const NAMES: &str = "bleu,sentence-bleu,multi-bleu,mteval-bleu,mteval-nist,e2e-bleu,e2e-nist,rouge,rouge-lsum,ter,tercom,\
-                     chrf,chrf++,coco-rouge-l,cider";
+                     chrf,chrf++,coco-rouge-l,cider,exact-match";
 
 /// About 200 KB of words, `distinct` of them different.
 fn long_line(seed: u32, distinct: u32) -> String {
