@@ -10,6 +10,7 @@ mod batch;
 mod builtin;
 mod cache;
 mod encoder_batch;
+mod encoder_text;
 mod error;
 mod family;
 mod fingerprint;

@@ -399,7 +399,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    fn encoder_pass<'a>(
+    pub(crate) fn encoder_pass<'a>(
         &'a self,
         sources: &'a EncoderBatch<B>,
         attachments: &'a Attachments<B>,

@@ -251,6 +251,39 @@ fn rows_made_of_a_decoder_text_are_the_text_itself() {
     }
 }
 
+/// Beside its own rows a text sees every key twice: each weight is halved, and what comes out is what it was, in every
+/// layer. So rows that are anything else than the text's own keys and values show.
+#[test]
+fn rows_made_of_an_encoder_text_are_what_its_own_queries_saw() {
+    let golden = golden();
+    for name in MODELS {
+        let model = model(&golden, name);
+        let (text, width) = ([9, 8, 7, 20], model.spec().stack(PrefixPlace::Encoder).unwrap().kv_width());
+        let rows = model.encoder_text_rows(&text).unwrap();
+        assert_eq!(rows.len(), 4 * model.spec().row_width(PrefixPlace::Encoder));
+        // T5's bias would weigh the two copies differently.
+        if name.starts_with("t5") {
+            continue;
+        }
+        let none = PerPlace { encoder: Vec::new(), decoder: Vec::new(), cross: Vec::new() };
+        let doubled = PerPlace { encoder: rows.clone(), ..none.clone() };
+        let logits = |rows: &PerPlace<Vec<f32>>| {
+            let attachments = attach(&model, rows);
+            let mut cache = KvCache::new(&model, &attachments);
+            let sequence = cache.encode(&[SourceFeed { tokens: &text, segment: Some(0) }]).unwrap()[0];
+            cache.extend(&[Feed { sequence, tokens: &[5, 6] }]).unwrap()
+        };
+        assert_close(name, &logits(&doubled), &logits(&none), TIGHT);
+        // And it can fail: another layer's keys in the place of the first one's are seen.
+        let mut wrong = doubled;
+        wrong.encoder.rotate_left(2 * width);
+        assert!(testkit::close(&logits(&wrong), &logits(&none), TIGHT).is_err());
+    }
+    let folder = Golden::open("tiny_gpt2").unwrap().folder().join("model");
+    let causal = ModelFiles::open(folder.to_str().unwrap()).unwrap().load(Reference).unwrap();
+    assert_eq!(causal.encoder_text_rows(&[1]), Err(ModelError::NoEncoder { sequence: 0 }));
+}
+
 #[test]
 fn rows_made_of_the_encoders_output_are_that_output_to_cross_attention() {
     let golden = golden();

@@ -282,7 +282,12 @@ fn config_values_that_cannot_be_are_refused_by_their_key() {
         let folder = with_json(CONFIG, |config| config[key] = value.clone());
         let (error, message) = error(&folder);
         assert!(matches!(error, ArtefactError::WrongValue { .. }), "{key}: {message}");
-        let named = if key == "num_attention_heads" { "token_dim" } else { key };
+        let named = match key {
+            "num_attention_heads" => "token_dim",
+            // Each is wrong only beside the other.
+            "task_type" => "num_transformer_submodules",
+            key => key,
+        };
         assert_says(&message, &[named, CONFIG]);
     }
     let negative = with_json(CONFIG, |config| config["num_layers"] = json!(-3));

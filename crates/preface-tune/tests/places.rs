@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use preface_backend::Reference;
-use preface_model::{Batch, Model, ModelFiles, PrefixPlace, Sequence};
-use preface_tune::init::{Init, MlpTextInit};
+use preface_model::{
+    Attachments, Batch, Feed, KvCache, Model, ModelFiles, PerPlace, PrefixPlace, Sequence, SourceFeed,
+};
+use preface_tune::init::{Init, InitTextError, MlpTextInit, SeqToSeqText, placed_text_rows};
 use preface_tune::{DecoderPositions, Method, PlaceStart, PlacedPrefix, PlacesError, Reparametrisation};
 use testkit::{Tolerance, check_gradient};
 
@@ -107,4 +109,85 @@ fn places_that_the_model_lacks_or_that_come_twice_are_refused() {
     let twice = prefix(&bart, &[PrefixPlace::Cross, PrefixPlace::Cross], MLP).err();
     assert_eq!(twice, Some(PlacesError::Twice { place: PrefixPlace::Cross }));
     assert_eq!(prefix(&bart, &[], MLP).err(), Some(PlacesError::NoPlace));
+}
+
+/// The start of a place from a text, through no MLP, an MLP that is added to it, and one that is fitted.
+fn start_of(
+    model: &Model<Reference>,
+    place: PrefixPlace,
+    text: SeqToSeqText<'_>,
+    len: Option<usize>,
+    form: Reparametrisation,
+) -> Vec<f32> {
+    let rows = placed_text_rows(model, place, text, len).unwrap();
+    let starts = vec![(place, PlaceStart::Rows(rows))];
+    let prefix = PlacedPrefix::new(model.spec(), starts, form, 0, DecoderPositions::AfterPrefix, 5).unwrap();
+    prefix.rows().values.get(place).clone()
+}
+
+#[test]
+fn a_start_from_a_text_is_the_text_in_each_places_own_terms_under_both_parametrisations() {
+    let model = model("encoder_decoder/pegasus");
+    let text = SeqToSeqText { source: &[9, 8, 7, 1], target: &[0, 30, 31] };
+    let direct = PerPlace::new(|place| start_of(&model, place, text, None, Reparametrisation::Direct));
+    for place in PrefixPlace::ALL {
+        let n_row = if place == PrefixPlace::Decoder { 3 } else { 4 };
+        assert_eq!(direct.get(place).len(), n_row * model.spec().row_width(place), "{place}");
+        // Added to the text's rows, an MLP whose last layer is zero changes nothing.
+        assert_eq!(start_of(&model, place, text, None, MLP), *direct.get(place), "{place}");
+        let fitted = Reparametrisation::Mlp { mid: 24, text_init: MlpTextInit::Fit };
+        let fitted = start_of(&model, place, text, None, fitted);
+        let error = |rows: &[f32]| {
+            rows.iter().zip(direct.get(place)).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+        };
+        let drawn = PlaceStart::Drawn { prefix_len: n_row, init: Init::Random };
+        let form = Reparametrisation::Mlp { mid: 24, text_init: MlpTextInit::Fit };
+        let drawn =
+            PlacedPrefix::new(model.spec(), vec![(place, drawn)], form, 0, DecoderPositions::AfterPrefix, 5);
+        let drawn = error(drawn.unwrap().rows().values.get(place));
+        assert!(error(&fitted) < 0.9 * drawn, "{place}: {} of {drawn}", error(&fitted));
+        // Fewer rows are the first ones.
+        let fewer = start_of(&model, place, text, Some(2), Reparametrisation::Direct);
+        assert_eq!(fewer, direct.get(place)[..fewer.len()], "{place}");
+        assert_eq!(fewer.len(), 2 * model.spec().row_width(place));
+    }
+    // The decoder's rows are the target's, run behind that source; cross-attention's are the source's.
+    let none = Attachments::none();
+    let mut cache = KvCache::new(&model, &none);
+    let sequence = cache.encode(&[SourceFeed { tokens: text.source, segment: None }]).unwrap()[0];
+    cache.append(&[Feed { sequence, tokens: text.target }]).unwrap();
+    assert_eq!(cache.read(sequence), direct.decoder);
+    assert_eq!(cache.read_encoded(sequence), direct.cross);
+    assert_eq!(model.encoder_text_rows(text.source).unwrap(), direct.encoder);
+}
+
+#[test]
+fn texts_that_are_too_short_for_their_place_are_refused() {
+    let model = model("encoder_decoder/pegasus");
+    let text = SeqToSeqText { source: &[9, 8], target: &[0] };
+    let error = |place, len| placed_text_rows(&model, place, text, len).unwrap_err();
+    assert_eq!(error(PrefixPlace::Encoder, Some(3)), InitTextError::TooShort { n_token: 2, prefix_len: 3 });
+    assert_eq!(error(PrefixPlace::Decoder, Some(2)), InitTextError::TooShort { n_token: 1, prefix_len: 2 });
+    let nothing = SeqToSeqText { source: &[], target: &[0] };
+    assert_eq!(
+        placed_text_rows(&model, PrefixPlace::Cross, nothing, None).unwrap_err(),
+        InitTextError::Empty
+    );
+}
+
+#[test]
+fn a_start_at_zero_is_rows_of_zeros_under_both_parametrisations() {
+    let model = model("encoder_decoder/bart");
+    for form in [MLP, Reparametrisation::Direct] {
+        let start = |&place: &PrefixPlace| (place, PlaceStart::Drawn { prefix_len: 2, init: Init::Zeros });
+        let starts = PrefixPlace::ALL.iter().map(start).collect();
+        let prefix =
+            PlacedPrefix::new(model.spec(), starts, form, 0, DecoderPositions::AfterPrefix, 5).unwrap();
+        let rows = prefix.rows();
+        for place in PrefixPlace::ALL {
+            let values = rows.values.get(place);
+            assert_eq!(values.len(), 2 * model.spec().row_width(place));
+            assert!(values.iter().all(|value| *value == 0.0), "{place}");
+        }
+    }
 }

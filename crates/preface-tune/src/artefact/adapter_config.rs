@@ -9,6 +9,54 @@ use serde::{Deserialize, Serialize};
 use super::json::read_json;
 use super::{ArtefactError, PEFT_VERSION};
 use crate::PrefixRows;
+use preface_model::ModelSpec;
+
+/// What kind of model an adapter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Decoder-only.
+    Causal,
+    /// Encoder-decoder.
+    Seq2Seq,
+}
+
+impl Task {
+    pub fn of(spec: &ModelSpec) -> Self {
+        if spec.encoder.is_some() { Self::Seq2Seq } else { Self::Causal }
+    }
+
+    /// PEFT's `task_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Causal => "CAUSAL_LM",
+            Self::Seq2Seq => "SEQ_2_SEQ_LM",
+        }
+    }
+
+    /// PEFT's `num_transformer_submodules`.
+    pub fn n_stack(self) -> usize {
+        match self {
+            Self::Causal => 1,
+            Self::Seq2Seq => 2,
+        }
+    }
+
+    /// The class of `transformers` that loads such a model.
+    pub fn model_class(self) -> &'static str {
+        match self {
+            Self::Causal => "AutoModelForCausalLM",
+            Self::Seq2Seq => "AutoModelForSeq2SeqLM",
+        }
+    }
+
+    /// What the hub calls it.
+    pub fn pipeline(self) -> &'static str {
+        match self {
+            Self::Causal => "text-generation",
+            Self::Seq2Seq => "text2text-generation",
+        }
+    }
+}
 
 /// The keys that PEFT writes, in its order.
 #[derive(Serialize)]
@@ -45,6 +93,7 @@ struct Read {
 
 /// What the config says of the rows.
 pub(super) struct AdapterConfig {
+    pub task: Task,
     pub base_model: Option<String>,
     pub prefix_len: usize,
     pub n_layer: usize,
@@ -52,10 +101,20 @@ pub(super) struct AdapterConfig {
     pub head_dim: usize,
 }
 
-/// The bytes of the file.
+/// The bytes of the file beside the rows of a decoder-only model.
 pub(super) fn write(rows: &PrefixRows, base_model: Option<&str>) -> Vec<u8> {
-    let token_dim = rows.n_kv_head * rows.head_dim;
-    let config = Written {
+    let sizes = [rows.prefix_len, rows.n_layer, rows.n_kv_head, rows.head_dim];
+    super::json::to_bytes(&written(Task::Causal, sizes, base_model))
+}
+
+/// The config of `[prefix_len, n_layer, n_kv_head, head_dim]`.
+pub(super) fn written(
+    task: Task,
+    [prefix_len, n_layer, n_kv_head, head_dim]: [usize; 4],
+    base_model: Option<&str>,
+) -> impl Serialize {
+    let token_dim = n_kv_head * head_dim;
+    Written {
         auto_mapping: None,
         base_model_name_or_path: base_model,
         // PEFT's default. Nothing reads it: there is no projection.
@@ -63,22 +122,20 @@ pub(super) fn write(rows: &PrefixRows, base_model: Option<&str>) -> Vec<u8> {
         inference_mode: true,
         init_weights: None,
         modules_to_save: None,
-        num_attention_heads: rows.n_kv_head,
-        num_layers: rows.n_layer,
-        num_transformer_submodules: 1,
-        num_virtual_tokens: rows.prefix_len,
+        num_attention_heads: n_kv_head,
+        num_layers: n_layer,
+        num_transformer_submodules: task.n_stack(),
+        num_virtual_tokens: prefix_len,
         peft_type: PREFIX_TUNING,
         peft_version: PEFT_VERSION,
         prefix_projection: false,
         revision: None,
-        task_type: CAUSAL_LM,
+        task_type: task.name(),
         token_dim,
-    };
-    super::json::to_bytes(&config)
+    }
 }
 
-const PREFIX_TUNING: &str = "PREFIX_TUNING";
-const CAUSAL_LM: &str = "CAUSAL_LM";
+pub(super) const PREFIX_TUNING: &str = "PREFIX_TUNING";
 
 impl AdapterConfig {
     pub fn read(path: &Path) -> Result<Self, ArtefactError> {
@@ -104,11 +161,14 @@ impl AdapterConfig {
 impl Read {
     fn check(self, path: &Path) -> Result<AdapterConfig, ArtefactError> {
         let wrong = |key, got: String, want| ArtefactError::WrongValue { path: path.into(), key, got, want };
-        if let Some(task) = self.task_type.filter(|task| task != CAUSAL_LM) {
-            return Err(wrong("task_type", task, CAUSAL_LM));
-        }
-        if let Some(n) = self.num_transformer_submodules.filter(|n| *n != 1) {
-            return Err(wrong("num_transformer_submodules", n.to_string(), "1 (a decoder-only model)"));
+        let task = match (self.task_type.as_deref(), self.num_transformer_submodules) {
+            (Some("SEQ_2_SEQ_LM"), _) | (None, Some(2)) => Task::Seq2Seq,
+            (Some("CAUSAL_LM"), _) | (None, _) => Task::Causal,
+            (Some(task), _) => return Err(wrong("task_type", task.into(), "CAUSAL_LM or SEQ_2_SEQ_LM")),
+        };
+        if let Some(n) = self.num_transformer_submodules.filter(|n| *n != task.n_stack()) {
+            let want = "1 for a decoder-only model (CAUSAL_LM), 2 for an encoder-decoder (SEQ_2_SEQ_LM)";
+            return Err(wrong("num_transformer_submodules", n.to_string(), want));
         }
         for (key, n) in [
             ("num_virtual_tokens", self.num_virtual_tokens),
@@ -125,6 +185,7 @@ impl Read {
             return Err(wrong("token_dim", got, "a multiple of `num_attention_heads` (the kv heads)"));
         }
         Ok(AdapterConfig {
+            task,
             base_model: self.base_model_name_or_path,
             prefix_len: self.num_virtual_tokens,
             n_layer: self.num_layers,

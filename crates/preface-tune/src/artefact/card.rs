@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::adapter_config::Task;
 use super::{CONFIG, Description, MANIFEST, TENSORS};
 use crate::PrefixRows;
 use preface_model::BUILTIN_SCHEME;
@@ -18,6 +19,8 @@ pub(super) struct Subject {
     pub tag: &'static str,
     /// Who else loads the folder.
     pub also: Also,
+    /// The kind of model.
+    pub task: Task,
 }
 
 /// Who loads a folder beside preface.
@@ -44,6 +47,7 @@ impl Subject {
             ),
             tag: "prefix-tuning",
             also: Also::Peft,
+            task: Task::Causal,
         }
     }
 }
@@ -66,7 +70,7 @@ fn header(card: &mut String, subject: &Subject, description: &Description) {
         Also::Transformers => "library_name: transformers\n",
         Also::Nobody => "",
     };
-    write_to(card, format_args!("---\n{library}pipeline_tag: text-generation\n"));
+    write_to(card, format_args!("---\n{library}pipeline_tag: {}\n", subject.task.pipeline()));
     if let Some(name) = hub_id(description) {
         write_to(card, format_args!("base_model: {name}\n"));
     }
@@ -94,6 +98,7 @@ fn introduction(card: &mut String, subject: &Subject, description: &Description)
 fn usage(card: &mut String, subject: &Subject, description: &Description) {
     let base = description.base_model.as_deref().unwrap_or("BASE_MODEL");
     let hub = hub_id(description).unwrap_or("BASE_MODEL");
+    let class = subject.task.model_class();
     write_to(
         card,
         format_args!(
@@ -111,8 +116,8 @@ fn usage(card: &mut String, subject: &Subject, description: &Description) {
                  `text` what form they had):\n\n\
                  ```python\n\
                  from peft import PeftModel\n\
-                 from transformers import AutoModelForCausalLM\n\n\
-                 base = AutoModelForCausalLM.from_pretrained(\"{hub}\")\n\
+                 from transformers import {class}\n\n\
+                 base = {class}.from_pretrained(\"{hub}\")\n\
                  model = PeftModel.from_pretrained(base, \".\")\n\
                  ```\n\n"
             ),
@@ -122,8 +127,8 @@ fn usage(card: &mut String, subject: &Subject, description: &Description) {
             format_args!(
                 "With transformers, which takes prompts as they are (`{MANIFEST}` says under `text` what form they had):\n\n\
                  ```python\n\
-                 from transformers import AutoModelForCausalLM\n\n\
-                 model = AutoModelForCausalLM.from_pretrained(\".\")\n\
+                 from transformers import {class}\n\n\
+                 model = {class}.from_pretrained(\".\")\n\
                  ```\n\n"
             ),
         ),

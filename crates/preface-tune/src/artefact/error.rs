@@ -9,18 +9,11 @@ use thiserror::Error;
 use super::{FORMAT_VERSION, TENSOR};
 
 /// The kinds of adapter_config.json that can be loaded.
-const LOADABLE: &str =
-    "PREFIX_TUNING, PROMPT_TUNING and LORA, of PEFT or ours, and PREFACE_ADAPTER and PREFACE_WEIGHTS";
+const LOADABLE: &str = "PREFIX_TUNING, PROMPT_TUNING and LORA, of PEFT or ours, and PREFACE_PREFIX, PREFACE_ADAPTER and PREFACE_WEIGHTS";
 
 /// Why an artefact could not be read, does not belong to a model, or could not be written.
 #[derive(Debug, Error)]
 pub enum ArtefactError {
-    /// Rows in the places of an encoder-decoder, for which there is no file form yet.
-    #[error("{}: the prefix of an encoder-decoder cannot be saved yet", path.display())]
-    NoFormat {
-        /// Where it was to go.
-        path: PathBuf,
-    },
     /// The system refused; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -115,6 +108,24 @@ pub enum ArtefactError {
         tensors: String,
         /// The model.
         model: String,
+    },
+    /// Rows of a place that are not as many as preface.json says.
+    #[error(
+        "{path}: tensor `{name}` has {got} rows, but {manifest} says `num_virtual_tokens` = {want}{shared}",
+        manifest = super::MANIFEST,
+        shared = if *.is_shared { ", shared by all places" } else { "" }
+    )]
+    PlaceLength {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: &'static str,
+        /// Its rows.
+        got: usize,
+        /// The rows that it should have.
+        want: usize,
+        /// Whether all places should have so many.
+        is_shared: bool,
     },
     /// A value that is not finite.
     #[error("{path}: tensor `{name}` holds {value}")]

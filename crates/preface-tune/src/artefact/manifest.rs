@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::{read_json, to_bytes};
+use super::placed::Places;
 use super::{ArtefactError, FORMAT_VERSION};
 
 /// The method whose rows lie in a folder of PEFT's prefix tuning.
@@ -60,17 +61,26 @@ struct Manifest {
     method: String,
     /// Hash of what all this is about (the name is from when there were prefixes only).
     prefix_sha256: String,
+    /// Where the rows of an encoder-decoder's prefix stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    places: Option<Places>,
     #[serde(flatten)]
     description: Description,
 }
 
 /// The bytes of the file.
-pub(super) fn write(method: &str, content_hash: String, description: &Description) -> Vec<u8> {
+pub(super) fn write(
+    method: &str,
+    content_hash: String,
+    places: Option<Places>,
+    description: &Description,
+) -> Vec<u8> {
     to_bytes(&Manifest {
         format_version: FORMAT_VERSION,
         preface_version: env!("CARGO_PKG_VERSION").into(),
         method: method.into(),
         prefix_sha256: content_hash,
+        places,
         description: description.clone(),
     })
 }
@@ -84,6 +94,18 @@ pub(super) fn method(path: &Path) -> Result<String, ArtefactError> {
     let value: Value = read_json(path)?;
     let head = Head::deserialize(&value);
     Ok(head.map_err(|source| ArtefactError::Json { path: path.into(), source })?.method)
+}
+
+/// What the file says of an encoder-decoder's prefix.
+pub(super) fn places(path: &Path) -> Result<Option<Places>, ArtefactError> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        places: Option<Places>,
+    }
+    let value: Value = read_json(path)?;
+    let head = Head::deserialize(&value);
+    Ok(head.map_err(|source| ArtefactError::Json { path: path.into(), source })?.places)
 }
 
 /// Reads the file that lies beside what has this hash.

@@ -33,8 +33,10 @@ mod adapter_config;
 mod base_model;
 mod card;
 mod error;
+mod form;
 mod json;
 mod manifest;
+mod placed;
 mod replace;
 mod rows;
 mod tensors;
@@ -46,7 +48,7 @@ use std::path::{Path, PathBuf};
 use preface_model::{Fingerprint, Match, ModelSpec, Shapes};
 
 use crate::PrefixRows;
-use adapter_config::AdapterConfig;
+use adapter_config::{AdapterConfig, Task};
 
 pub use base_model::public_name;
 pub use error::ArtefactError;
@@ -145,13 +147,18 @@ impl fmt::Display for Warning {
 }
 
 impl Artefact {
-    /// Reads a folder of ours or of PEFT's.
+    /// Reads a folder of ours or of PEFT's, with the rows of a decoder-only model.
     ///
     /// # Errors
-    /// Every way in which a folder can be no prefix has its variant of [`ArtefactError`].
+    /// Every way in which a folder can be no such prefix has its variant of [`ArtefactError`].
     pub fn open(folder: &Path) -> Result<Self, ArtefactError> {
         let config_path = existing(folder, CONFIG)?;
         let config = AdapterConfig::read(&config_path)?;
+        if config.task != Task::Causal {
+            let (key, got) = ("task_type", config.task.name().into());
+            let want = "CAUSAL_LM for the rows of a decoder-only model";
+            return Err(ArtefactError::WrongValue { path: config_path, key, got, want });
+        }
         let rows = tensors::read(&existing(folder, TENSORS)?, &config)?;
         let manifest = folder.join(MANIFEST);
         let description = manifest
@@ -253,7 +260,7 @@ pub fn write(folder: &Path, rows: &PrefixRows, description: &Description) -> Res
         &[
             (TENSORS, tensors::write(rows)),
             (CONFIG, adapter_config::write(rows, base_model)),
-            (MANIFEST, manifest::write(manifest::PREFIX, rows.content_hash(), &description)),
+            (MANIFEST, manifest::write(manifest::PREFIX, rows.content_hash(), None, &description)),
             (CARD, card::write(&card::Subject::prefix(rows), &description)),
         ],
     )

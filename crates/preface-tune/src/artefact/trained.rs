@@ -19,17 +19,20 @@ use preface_model::weights::{SafetensorsFile, TensorSource};
 use preface_model::{Fingerprint, Model, ModelDropout, ModelSpec, NamedTensor, ParameterShape};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::card::{Also, Subject};
+use super::adapter_config::{AdapterConfig, PREFIX_TUNING, Task};
+use super::form::Form;
 use super::json::{read_json, to_bytes};
+use super::placed::{PREFACE_PREFIX, PlacedPrefixFiles};
 use super::{
-    Artefact, ArtefactError, CARD, CONFIG, Description, MANIFEST, OtherWeights, PEFT_VERSION, TENSORS,
-    Warning, card, manifest, public_name, replace_files,
+    Artefact, ArtefactError, CARD, CONFIG, Description, MANIFEST, OtherWeights, TENSORS, Warning, card,
+    manifest, public_name, replace_files,
 };
 use crate::{
-    Adapter, FineTune, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Trained, Tuned,
+    Adapter, FineTune, Lora, LoraSettings, Method, PlacedPrefix, Prefix, PromptTuning, Reparametrisation,
+    Trained, Tuned,
 };
 
 /// The weights of a fine-tuned model.
@@ -37,22 +40,22 @@ pub const MODEL: &str = "model.safetensors";
 /// Its config.
 pub const MODEL_CONFIG: &str = "config.json";
 
-const LORA: &str = "LORA";
-const PROMPT_TUNING: &str = "PROMPT_TUNING";
-const ADAPTER: &str = "PREFACE_ADAPTER";
-const WEIGHTS: &str = "PREFACE_WEIGHTS";
+pub(super) const LORA: &str = "LORA";
+pub(super) const PROMPT_TUNING: &str = "PROMPT_TUNING";
+pub(super) const ADAPTER: &str = "PREFACE_ADAPTER";
+pub(super) const WEIGHTS: &str = "PREFACE_WEIGHTS";
 const FINE_TUNE: &str = "fine-tune";
-const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
+pub(super) const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
 
 /// What PEFT puts in front of a module's name.
-const PEFT_PREFIX: &str = "base_model.model.";
+pub(super) const PEFT_PREFIX: &str = "base_model.model.";
 
 /// Any folder that a training run leaves or PEFT writes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Opened {
-    /// Prefix tuning.
+    /// Prefix tuning of a decoder-only model.
     Prefix(Artefact),
-    /// Any other method.
+    /// Any other method, and prefix tuning of an encoder-decoder.
     Tensors(TensorArtefact),
 }
 
@@ -70,7 +73,8 @@ pub struct TensorArtefact {
 
 /// What the tensors are.
 #[derive(Clone, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
+    PlacedPrefix(PlacedPrefixFiles),
     Lora(LoraSettings),
     PromptTuning,
     Adapter { width: usize },
@@ -78,7 +82,7 @@ enum Kind {
 }
 
 /// Shape and values by name.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 impl Opened {
     /// Reads a folder of ours or of PEFT's.
@@ -112,6 +116,18 @@ impl Opened {
             PROMPT_TUNING => Kind::PromptTuning,
             ADAPTER => Kind::Adapter { width: number(&config_path, &value, "width")? },
             WEIGHTS => Kind::Weights(Tuned::Top(number(&config_path, &value, "top_layers")?)),
+            PREFIX_TUNING => {
+                let config = AdapterConfig::read(&config_path)?;
+                if config.task == Task::Causal {
+                    return Artefact::open(folder).map(Self::Prefix);
+                }
+                return TensorArtefact::open_placed(folder, Some(&config), config.base_model.clone())
+                    .map(Self::Tensors);
+            }
+            PREFACE_PREFIX => {
+                let base_model = value["base_model_name_or_path"].as_str().map(Into::into);
+                return TensorArtefact::open_placed(folder, None, base_model).map(Self::Tensors);
+            }
             _ => return Artefact::open(folder).map(Self::Prefix),
         };
         let base_model = value["base_model_name_or_path"].as_str().map(Into::into);
@@ -150,11 +166,22 @@ impl Opened {
         }
     }
 
+    /// The rows of an encoder-decoder's prefix and where the decoder's text starts, in words; nothing of anything else.
+    pub fn places_in_words(&self) -> Option<String> {
+        match self {
+            Self::Tensors(TensorArtefact { kind: Kind::PlacedPrefix(prefix), .. }) => {
+                let start = prefix.places.first_position();
+                Some(format!("rows: {}; the decoder's text starts at {start}", prefix.in_words()))
+            }
+            _ => None,
+        }
+    }
+
     /// Hash of all numbers: equal only for equal ones.
     pub fn content_hash(&self) -> String {
         match self {
             Self::Prefix(artefact) => artefact.rows.content_hash(),
-            Self::Tensors(artefact) => hash(&artefact.tensors),
+            Self::Tensors(artefact) => artefact.kind.content_hash(&artefact.tensors),
         }
     }
 
@@ -172,6 +199,9 @@ impl Opened {
             Self::Prefix(artefact) => artefact.rows.prefix_len,
             Self::Tensors(TensorArtefact { kind: Kind::PromptTuning, tensors, .. }) => {
                 tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
+            }
+            Self::Tensors(TensorArtefact { kind: Kind::PlacedPrefix(prefix), .. }) => {
+                prefix.places.first_position()
             }
             Self::Tensors(_) => 0,
         }
@@ -207,6 +237,14 @@ impl Opened {
         let spec = model.spec();
         match self {
             Self::Prefix(artefact) => {
+                if spec.encoder.is_some() {
+                    return Err(ArtefactError::Settings {
+                        path: artefact.path.join(CONFIG),
+                        reason: format!(
+                            "`task_type` = CAUSAL_LM: the rows are of a decoder-only model, but {name} is an encoder-decoder"
+                        ),
+                    });
+                }
                 artefact.check_shape(name, spec)?;
                 let rows = artefact.rows.clone();
                 let prefix = Prefix::from_rows(spec, rows, Reparametrisation::Direct, 0, 0)
@@ -221,11 +259,20 @@ impl Opened {
 impl Kind {
     fn method_name(&self) -> &'static str {
         match self {
+            Self::PlacedPrefix(_) => manifest::PREFIX,
             Self::Lora(_) => "lora",
             Self::PromptTuning => "prompt-tuning",
             Self::Adapter { .. } => "adapter",
             Self::Weights(Tuned::All) => FINE_TUNE,
             Self::Weights(Tuned::Top(_)) => "top-layers",
+        }
+    }
+
+    /// Hash of all numbers, and of what decides where the text behind them stands.
+    pub(super) fn content_hash(&self, tensors: &Tensors) -> String {
+        match self {
+            Self::PlacedPrefix(prefix) => hash(tensors, prefix.places.hashed()),
+            _ => hash(tensors, ""),
         }
     }
 }
@@ -284,18 +331,31 @@ impl TensorArtefact {
         base_model: Option<String>,
     ) -> Result<Self, ArtefactError> {
         let file = super::existing(folder, file)?;
-        let source = SafetensorsFile::open(&file)?;
-        let mut tensors = Tensors::new();
-        for name in source.names() {
-            let tensor = source.read(name)?;
-            let (shape, values) = (tensor.info().shape().to_vec(), tensor.to_f32());
-            if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(ArtefactError::TensorNotFinite { path: file, name: name.into(), value });
-            }
-            tensors.insert(name.into(), (shape, values));
-        }
+        let tensors = read_tensors(&file)?;
+        Self::described(folder, file, kind, tensors, base_model)
+    }
+
+    /// The prefix of an encoder-decoder; `config` is adapter_config.json, where that is PEFT's.
+    fn open_placed(
+        folder: &Path,
+        config: Option<&AdapterConfig>,
+        base_model: Option<String>,
+    ) -> Result<Self, ArtefactError> {
+        let file = super::existing(folder, TENSORS)?;
+        let tensors = read_tensors(&file)?;
+        let kind = Kind::PlacedPrefix(PlacedPrefixFiles::read(&file, &tensors, config)?);
+        Self::described(folder, file, kind, tensors, base_model)
+    }
+
+    fn described(
+        folder: &Path,
+        file: PathBuf,
+        kind: Kind,
+        tensors: Tensors,
+        base_model: Option<String>,
+    ) -> Result<Self, ArtefactError> {
         let path = folder.join(MANIFEST);
-        let read = || manifest::read(&path, kind.method_name(), hash(&tensors));
+        let read = || manifest::read(&path, kind.method_name(), kind.content_hash(&tensors));
         let description = path.exists().then(read).transpose()?;
         Ok(Self { path: folder.into(), file, kind, tensors, description, base_model })
     }
@@ -305,6 +365,13 @@ impl TensorArtefact {
         let reader = Reader { artefact: self, model: name, used: Vec::new(), failed: None };
         let settings = |reason: String| ArtefactError::Settings { path: self.path.join(CONFIG), reason };
         match &self.kind {
+            Kind::PlacedPrefix(prefix) => {
+                let mut reader = reader;
+                let rows = prefix.rows(name, spec, |tensor, shape| reader.take(tensor, shape));
+                let rows = rows.map_err(settings)?;
+                reader.finish()?;
+                Ok(Box::new(PlacedPrefix::from_rows(spec, rows)))
+            }
             Kind::PromptTuning => {
                 let len = self.tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0]);
                 let mut reader = reader;
@@ -348,6 +415,20 @@ impl TensorArtefact {
             }
         }
     }
+}
+
+fn read_tensors(file: &Path) -> Result<Tensors, ArtefactError> {
+    let source = SafetensorsFile::open(file)?;
+    let mut tensors = Tensors::new();
+    for name in source.names() {
+        let tensor = source.read(name)?;
+        let (shape, values) = (tensor.info().shape().to_vec(), tensor.to_f32());
+        if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(ArtefactError::TensorNotFinite { path: file.into(), name: name.into(), value });
+        }
+        tensors.insert(name.into(), (shape, values));
+    }
+    Ok(tensors)
 }
 
 /// Takes tensors out of a folder and notes what does not fit; the first error is told at the end, so that a method can be
@@ -420,12 +501,12 @@ impl Reader<'_> {
 }
 
 /// `[n_row, n_column]` from `[n_column, n_row]` and back.
-fn transposed(values: &[f32], n_column: usize) -> impl Iterator<Item = f32> {
+pub(super) fn transposed(values: &[f32], n_column: usize) -> impl Iterator<Item = f32> {
     (0..n_column).flat_map(move |column| values[column..].iter().step_by(n_column).copied())
 }
 
-/// SHA-256 of all names, shapes and values.
-fn hash(tensors: &Tensors) -> String {
+/// SHA-256 of all names, shapes and values, and of some text.
+fn hash(tensors: &Tensors, text: &str) -> String {
     let mut hash = Sha256::new();
     for (name, (shape, values)) in tensors {
         hash.update(name.as_bytes());
@@ -436,52 +517,11 @@ fn hash(tensors: &Tensors) -> String {
             hash.update(value.to_le_bytes());
         }
     }
+    hash.update(text);
     hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
         hex
     })
-}
-
-/// The tensors of what was trained, under the names that its folder has them.
-fn tensors(trained: &Trained, spec: &ModelSpec) -> Tensors {
-    let mut tensors = Tensors::new();
-    match trained {
-        Trained::Prefix(_) | Trained::PlacedPrefix(_) => unreachable!("prefixes do not come here"),
-        Trained::PromptTuning(prompt) => {
-            let shape = vec![prompt.len(), prompt.d_model()];
-            tensors.insert(PROMPT_EMBEDDINGS.into(), (shape, prompt.rows()));
-        }
-        Trained::Lora(lora) => {
-            for (name, shape, values) in lora.tensors() {
-                tensors.insert(format!("{PEFT_PREFIX}{name}"), (shape.to_vec(), values.to_vec()));
-            }
-        }
-        Trained::Adapter(adapter) => {
-            for (name, shape, values) in adapter.tensors() {
-                tensors.insert(name.into(), (shape.to_vec(), values.to_vec()));
-            }
-        }
-        Trained::Weights(weights) => {
-            for (shape, weight, bias) in weights.modules() {
-                let [_, n_in] = shape.weight;
-                for part in spec.hugging_face_parts(shape.site) {
-                    let n_row = part.rows.len();
-                    let own = &weight[part.rows.start * n_in..part.rows.end * n_in];
-                    let entry = match (shape.site.is_norm(), part.transposed) {
-                        (true, _) => (vec![n_row], own.to_vec()),
-                        (false, false) => (vec![n_row, n_in], own.to_vec()),
-                        (false, true) => (vec![n_in, n_row], transposed(own, n_in).collect()),
-                    };
-                    tensors.insert(format!("{}.weight", part.module), entry);
-                    if let Some(bias) = bias {
-                        let own = bias[part.rows.clone()].to_vec();
-                        tensors.insert(format!("{}.bias", part.module), (vec![n_row], own));
-                    }
-                }
-            }
-        }
-    }
-    tensors
 }
 
 /// The files of a model folder beside its weights, by name: what fine-tuning copies.
@@ -509,15 +549,19 @@ pub fn write_trained(
     description: &Description,
     model: Option<&ModelFolder>,
 ) -> Result<String, ArtefactError> {
-    if let Trained::Prefix(rows) = trained {
-        super::write(folder, rows, description)?;
-        return Ok(rows.content_hash());
-    }
-    if let Trained::PlacedPrefix(_) = trained {
-        return Err(ArtefactError::NoFormat { path: folder.into() });
-    }
-    let mut tensors = tensors(trained, spec);
-    let (kind, config) = config(trained, spec, description);
+    let base_model = description.base_model.as_deref().and_then(public_name);
+    let form = match trained {
+        Trained::Prefix(rows) => {
+            super::write(folder, rows, description)?;
+            return Ok(rows.content_hash());
+        }
+        Trained::PlacedPrefix(rows) => Form::placed_prefix(rows, spec, base_model),
+        Trained::PromptTuning(prompt) => Form::prompt_tuning(prompt, spec, base_model),
+        Trained::Lora(lora) => Form::lora(lora, spec, base_model),
+        Trained::Adapter(adapter) => Form::adapter(adapter, spec, base_model),
+        Trained::Weights(weights) => Form::weights(weights, spec, base_model),
+    };
+    let Form { kind, mut tensors, config, subject } = form;
     let is_model = kind == Kind::Weights(Tuned::All);
     let constants = model.filter(|_| is_model).into_iter().flat_map(|model| model.constants.clone());
     tensors.extend(constants.map(|(name, shape, values)| (name, (shape, values))));
@@ -531,13 +575,12 @@ pub fn write_trained(
             });
         }
     }
-    let base_model = description.base_model.as_deref().and_then(public_name);
     let description = Description { base_model: base_model.map(Into::into), ..description.clone() };
-    let content_hash = hash(&tensors);
-    let subject = subject(trained, tensors.values().map(|(_, values)| values.len()).sum());
+    let content_hash = kind.content_hash(&tensors);
+    let places = if let Kind::PlacedPrefix(prefix) = &kind { Some(prefix.places.clone()) } else { None };
     let mut files: Vec<(&str, Vec<u8>)> = vec![
         (name, bytes(tensors)),
-        (MANIFEST, manifest::write(kind.method_name(), content_hash.clone(), &description)),
+        (MANIFEST, manifest::write(kind.method_name(), content_hash.clone(), places, &description)),
         (CARD, card::write(&subject, &description)),
     ];
     match model.filter(|_| is_model) {
@@ -547,7 +590,7 @@ pub fn write_trained(
         }
         None => {
             assert!(!is_model, "a fine-tuned model needs its config");
-            files.push((CONFIG, to_bytes(&config)));
+            files.push((CONFIG, config));
         }
     }
     replace_files(folder, &files)?;
@@ -578,122 +621,4 @@ fn bytes(tensors: Tensors) -> Vec<u8> {
     });
     let note = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     serialize(views, Some(note)).expect("tensors of valid shapes")
-}
-
-/// adapter_config.json, under PEFT's keys where PEFT has the method.
-fn config(trained: &Trained, spec: &ModelSpec, description: &Description) -> (Kind, Value) {
-    let base = description.base_model.as_deref().and_then(public_name);
-    let (kind, own) = match trained {
-        Trained::Prefix(_) | Trained::PlacedPrefix(_) => unreachable!("prefixes do not come here"),
-        Trained::PromptTuning(prompt) => (
-            Kind::PromptTuning,
-            json!({
-                "peft_type": PROMPT_TUNING,
-                "num_attention_heads": spec.n_head,
-                "num_layers": spec.n_layer,
-                "num_transformer_submodules": 1,
-                "num_virtual_tokens": prompt.len(),
-                "prompt_tuning_init": "RANDOM",
-                "prompt_tuning_init_text": null,
-                "token_dim": prompt.d_model(),
-                "tokenizer_kwargs": null,
-                "tokenizer_name_or_path": null,
-                "modules_to_save": null,
-            }),
-        ),
-        Trained::Lora(lora) => {
-            let LoraSettings { r, lora_alpha, lora_dropout, target_modules } = lora.settings();
-            let value = json!({
-                "peft_type": LORA,
-                "bias": "none",
-                "fan_in_fan_out": lora.fan_in_fan_out(),
-                "init_lora_weights": true,
-                "lora_alpha": lora_alpha,
-                "lora_dropout": lora_dropout,
-                "modules_to_save": null,
-                "r": r,
-                "target_modules": target_modules,
-                "use_dora": false,
-                "use_rslora": false,
-            });
-            (Kind::Lora(lora.settings().clone()), value)
-        }
-        Trained::Adapter(adapter) => {
-            let width = adapter.width();
-            (Kind::Adapter { width }, json!({"peft_type": ADAPTER, "width": width}))
-        }
-        Trained::Weights(weights) => {
-            let top = match weights.tuned() {
-                Tuned::All => 0,
-                Tuned::Top(top) => top,
-            };
-            (Kind::Weights(weights.tuned()), json!({"peft_type": WEIGHTS, "top_layers": top}))
-        }
-    };
-    let mut config = json!({
-        "auto_mapping": null,
-        "base_model_name_or_path": base,
-        "inference_mode": true,
-        "peft_version": PEFT_VERSION,
-        "revision": null,
-        "task_type": if spec.encoder.is_some() { "SEQ_2_SEQ_LM" } else { "CAUSAL_LM" },
-    });
-    if let (Some(config), Value::Object(own)) = (config.as_object_mut(), own) {
-        config.extend(own);
-    }
-    (kind, config)
-}
-
-fn subject(trained: &Trained, n_number: usize) -> Subject {
-    let (title, introduction, tag, also) = match trained {
-        Trained::Prefix(rows) => return Subject::prefix(rows),
-        Trained::PlacedPrefix(_) => unreachable!("prefixes do not come here"),
-        Trained::PromptTuning(prompt) => (
-            "A soft prompt",
-            format!(
-                "{} rows in the place of embeddings ({n_number} numbers) ahead of every text. Trained with \
-                 [prompt tuning](https://aclanthology.org/2021.emnlp-main.243/)",
-                prompt.len()
-            ),
-            "prompt-tuning",
-            Also::Peft,
-        ),
-        Trained::Lora(lora) => (
-            "Low-rank deltas",
-            format!(
-                "Deltas of rank {} for {} modules ({n_number} numbers). Trained with \
-                 [LoRA](https://arxiv.org/abs/2106.09685)",
-                lora.settings().r,
-                lora.n_module()
-            ),
-            "lora",
-            Also::Peft,
-        ),
-        Trained::Adapter(adapter) => (
-            "Adapters",
-            format!(
-                "A bottleneck of width {} behind each block ({n_number} numbers). Trained",
-                adapter.width()
-            ),
-            "adapter",
-            Also::Nobody,
-        ),
-        Trained::Weights(weights) => match weights.tuned() {
-            Tuned::All => (
-                "A fine-tuned model",
-                format!("All weights ({n_number} numbers). Trained"),
-                "fine-tuning",
-                Also::Transformers,
-            ),
-            Tuned::Top(top) => (
-                "Fine-tuned top layers",
-                format!(
-                    "The weights of the top {top} blocks and of the final norm ({n_number} numbers). Trained"
-                ),
-                "fine-tuning",
-                Also::Nobody,
-            ),
-        },
-    };
-    Subject { title, introduction, tag, also }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use fit::fit_mlp;
 pub(crate) use random::{normal, uniform_fan_in};
-pub use text::{InitTextError, text_rows};
+pub use text::{InitTextError, SeqToSeqText, placed_text_rows, text_rows};
 
 /// Where the rows of a prefix start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -147,6 +147,19 @@ impl PlacedPrefix {
         Ok(Self { spec: spec.clone(), parts, parameters, decoder_positions })
     }
 
+    /// A prefix of rows that were trained.
+    ///
+    /// # Panics
+    /// If there are none, or rows in a place that the model lacks.
+    pub fn from_rows(spec: &ModelSpec, rows: PlacedRows) -> Self {
+        let PlacedRows { values: PerPlace { encoder, decoder, cross }, decoder_positions } = rows;
+        let starts = PrefixPlace::ALL.into_iter().zip([encoder, decoder, cross]);
+        let starts = starts.filter(|(_, rows)| !rows.is_empty());
+        let starts = starts.map(|(place, rows)| (place, PlaceStart::Rows(rows))).collect();
+        Self::new(spec, starts, Reparametrisation::Direct, 0, decoder_positions, 0)
+            .expect("rows in places that the model has")
+    }
+
     /// The prefix as it stands.
     pub fn rows(&self) -> PlacedRows {
         let mut values = PerPlace::<Vec<f32>>::default();

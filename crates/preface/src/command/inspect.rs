@@ -286,6 +286,9 @@ fn add_artefact(report: &mut Report, path: &Path) -> Result<()> {
             ),
         );
     }
+    if let Some(places) = opened.places_in_words() {
+        report.fact("prefix", places);
+    }
     let of_model = path.join(artefact::MODEL);
     let tensors = if of_model.exists() { of_model } else { path.join(artefact::TENSORS) };
     report.add_tensors(&Weights::open(&tensors)?);
