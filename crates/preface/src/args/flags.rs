@@ -118,6 +118,7 @@ fn flag(setting: &Setting, heading: &'static str, default: Option<&Value>) -> Ar
                 Kind::Number => "NUMBER",
                 Kind::Switch => "BOOL",
                 Kind::TokenLists => "LISTS",
+                Kind::Words(_) => "WORDS",
                 Kind::Text | Kind::Texts | Kind::Choice(_) => "TEXT",
             };
             (ValueParser::new(parser), name)
@@ -134,7 +135,7 @@ fn flag(setting: &Setting, heading: &'static str, default: Option<&Value>) -> Ar
         .visible_aliases(setting.alias);
     match kind {
         Kind::Switch => arg.num_args(0..=1).default_missing_value("true").require_equals(true),
-        Kind::Texts | Kind::TokenLists => arg.action(ArgAction::Append),
+        Kind::Texts | Kind::Words(_) | Kind::TokenLists => arg.action(ArgAction::Append),
         _ => arg,
     }
 }

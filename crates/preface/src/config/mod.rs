@@ -9,6 +9,7 @@
 
 mod answer;
 mod generation;
+mod places;
 pub mod recipe;
 pub mod sections;
 pub mod setting;
@@ -17,8 +18,8 @@ mod write;
 
 use anyhow::{Context, Result, ensure};
 use preface_generate::GenerationSettings;
-use preface_model::Family;
 use preface_model::tokenizer::TextFormat;
+use preface_model::{Family, PrefixPlace};
 use preface_train::TrainSettings;
 use preface_tune::AdamSettings;
 use preface_tune::init::Init;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use answer::AnswerConfig;
 pub use generation::{FromFiles, ModelFacts};
 use recipe::Recipe;
-use sections::{Compute, Data, Method, MethodName, Prefix, Run, TrainData, Training};
+use sections::{Compute, Data, Method, MethodName, Places, Prefix, Run, TrainData, Training};
 use setting::Table;
 pub use typed::{RECORDED, Typed};
 pub use write::Recorded;
@@ -39,6 +40,7 @@ pub const TRAIN_TABLES: &[Table] = &[
     setting::CHANCE,
     setting::TRAINING,
     setting::PREFIX,
+    setting::PLACES,
     setting::METHOD,
     setting::DATA,
     setting::TRAIN_DATA,
@@ -58,6 +60,8 @@ pub struct RunConfig {
     pub training: Training,
     /// The prefix.
     pub prefix: Prefix,
+    /// The prefix of an encoder-decoder.
+    pub places: Places,
     /// The methods without rows.
     pub method: Method,
     /// How data is read.
@@ -95,7 +99,7 @@ impl RunConfig {
         let method_name = typed.get("method").cloned().map_or(Ok(MethodName::default()), |word| {
             MethodName::deserialize(word).map_err(|error| typed.wrong(error.to_string()))
         })?;
-        let Recipe { prefix, method, training, generation, separator, leading_blank } =
+        let Recipe { prefix, places, method, training, generation, separator, leading_blank } =
             recipe::recipe(&name, model.family).of_method(method_name);
         belong(typed, method_name)?;
         fit_family(typed, model.family)?;
@@ -108,7 +112,9 @@ impl RunConfig {
         };
         let seed = typed.seed();
         let prefix = section(typed, setting::PREFIX, &prefix)?;
-        let n_before = if method_name.has_rows() { prefix.num_virtual_tokens.unwrap_or(0) } else { 0 };
+        let places = places::resolve(typed, places, model.family, method_name)?;
+        let decoder_len = places.own_len(PrefixPlace::Decoder).or(prefix.num_virtual_tokens).unwrap_or(0);
+        let n_before = if method_name.has_rows() { places.first_position(decoder_len) } else { 0 };
         let generation = GenerationSettings { seed, ..generation };
         let (generation, from_files) = generation::resolve(typed, &generation, model, n_before)?;
         let mut config = Self {
@@ -116,6 +122,7 @@ impl RunConfig {
             seed,
             training: section(typed, setting::TRAINING, &training)?,
             prefix,
+            places,
             method: section(typed, setting::METHOD, &method)?,
             data: section(typed, setting::DATA, &Data::default())?,
             train_data: section(typed, setting::TRAIN_DATA, &TrainData::default())?,
@@ -135,6 +142,12 @@ impl RunConfig {
         let prefix = &mut self.prefix;
         if prefix.init_text.is_some() && !typed.has("init") {
             prefix.init = Init::Text;
+        }
+        if self.places.init_text_decoder.is_some() && prefix.init_text.is_none() {
+            return Err(typed.wrong(
+                "init_text_decoder is given, but no init_text: the decoder's text is written behind a source"
+                    .into(),
+            ));
         }
         match (prefix.init, &prefix.init_text) {
             (Init::Text, None) => {
@@ -175,6 +188,9 @@ impl RunConfig {
             ("r", method.r),
             ("top_layers", method.top_layers),
             ("num_virtual_tokens", prefix.num_virtual_tokens.unwrap_or(1)),
+            ("num_virtual_tokens_encoder", self.places.num_virtual_tokens_encoder.unwrap_or(1)),
+            ("num_virtual_tokens_decoder", self.places.num_virtual_tokens_decoder.unwrap_or(1)),
+            ("num_virtual_tokens_cross", self.places.num_virtual_tokens_cross.unwrap_or(1)),
             ("max_steps", training.max_steps.map_or(1, |steps| steps as usize)),
             ("max_length", self.data.max_length.unwrap_or(1)),
             ("max_source_tokens", self.data.max_source_tokens.unwrap_or(1)),
@@ -315,10 +331,11 @@ fn fit_family(typed: &Typed, family: Family) -> Result<()> {
 /// Refuses a typed setting of another method: it would silently do nothing.
 fn belong(typed: &Typed, method: MethodName) -> Result<()> {
     let of_rows = setting::PREFIX.settings.iter().filter(|_| !method.has_rows());
+    let of_places = setting::PLACES.settings.iter().filter(|_| method != MethodName::Prefix);
     let of_others =
         setting::METHOD.settings.iter().filter(|setting| !method.settings().contains(&setting.name));
     let word = write::table(&Named { method })["method"].clone();
-    match of_rows.chain(of_others).find(|setting| typed.has(setting.name)) {
+    match of_rows.chain(of_places).chain(of_others).find(|setting| typed.has(setting.name)) {
         Some(setting) => Err(typed.wrong(format!("`{}` is no setting of method = {word}", setting.name))),
         None => Ok(()),
     }

@@ -9,12 +9,13 @@
 
 use preface_data::sampler::BatchBy;
 use preface_generate::{GenerationSettings, LengthNorm};
-use preface_model::Family;
 use preface_model::tokenizer::Separator;
+use preface_model::{Family, PrefixPlace};
 use preface_train::{EVAL_LOSS, LossNorm, Schedule};
+use preface_tune::DecoderPositions;
 use preface_tune::init::{Init, MlpTextInit};
 
-use super::sections::{Method, MethodName, Prefix, Training};
+use super::sections::{Method, MethodName, Places, Prefix, Training};
 
 /// All recipes.
 pub const NAMES: &[&str] = &["default", "2021", "direct"];
@@ -24,6 +25,8 @@ pub const NAMES: &[&str] = &["default", "2021", "direct"];
 pub struct Recipe {
     /// Of the prefix.
     pub prefix: Prefix,
+    /// Of the prefix of an encoder-decoder.
+    pub places: Places,
     /// Of the methods without rows.
     pub method: Method,
     /// Of the loop.
@@ -44,6 +47,8 @@ pub fn recipe(name: &str, family: Family) -> Recipe {
     let mut recipe = default();
     if family.has_encoder() {
         recipe.separator = Separator::None;
+        recipe.places.places = Some(PrefixPlace::ALL.into());
+        recipe.places.decoder_positions = Some(DecoderPositions::AfterPrefix);
     }
     match name {
         "default" => {}
@@ -69,6 +74,15 @@ pub fn recipe(name: &str, family: Family) -> Recipe {
             }
             if family == Family::Gpt2 {
                 recipe.separator = Separator::Bos;
+            }
+            if family.has_encoder() {
+                // Their runs on XSum (tables 6 and A.2), with the loss of their BART code.
+                recipe.prefix.num_virtual_tokens = Some(100);
+                recipe.prefix.encoder_hidden_size = 800;
+                recipe.training.num_train_epochs = 30.0;
+                recipe.training.per_device_train_batch_size = 14;
+                recipe.training.loss_norm = LossNorm::PerToken;
+                recipe.places.decoder_positions = Some(DecoderPositions::FromZero);
             }
         }
         "direct" => {
@@ -116,6 +130,7 @@ fn default() -> Recipe {
             target_modules: None,
             top_layers: 2,
         },
+        places: Places::default(),
         prefix: Prefix {
             num_virtual_tokens: Some(10),
             prefix_projection: true,

@@ -3,7 +3,9 @@
 
 use preface_data::sampler::BatchBy;
 use preface_data::{Form, Lexicalisations, Linearisation};
+use preface_model::PrefixPlace;
 use preface_train::{LossNorm, Schedule};
+use preface_tune::DecoderPositions;
 use preface_tune::init::{Init, MlpTextInit};
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +136,23 @@ pub struct Prefix {
     pub num_frozen_tokens: usize,
     /// Probability.
     pub prefix_dropout: f64,
+}
+
+/// The prefix of an encoder-decoder; everything is absent for a decoder-only model. See [`super::setting::PLACES`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// Where there are rows.
+    pub places: Option<Vec<PrefixPlace>>,
+    /// `num_virtual_tokens` if absent.
+    pub num_virtual_tokens_encoder: Option<usize>,
+    /// The same.
+    pub num_virtual_tokens_decoder: Option<usize>,
+    /// The same.
+    pub num_virtual_tokens_cross: Option<usize>,
+    /// Where the decoder's text starts.
+    pub decoder_positions: Option<DecoderPositions>,
+    /// `init_text` if absent.
+    pub init_text_decoder: Option<String>,
 }
 
 /// The loop. See [`super::setting::TRAINING`].

@@ -33,6 +33,8 @@ pub enum Kind {
     Text,
     /// A list of texts; as a flag, given once for each.
     Texts,
+    /// A list of these words; as a flag, with commas between them.
+    Words(&'static [&'static str]),
     /// A list of lists of token ids.
     TokenLists,
     /// One of these words.
@@ -62,6 +64,10 @@ impl Kind {
                 Some(list @ Value::Array(_)) => list,
                 _ => Value::Array(vec![Value::String(text.into())]),
             },
+            Self::Words(_) => match toml(text) {
+                Some(list @ Value::Array(_)) => list,
+                _ => Value::Array(text.split(',').map(|word| word.trim().into()).collect()),
+            },
             Self::Switch | Self::TokenLists => toml(text).unwrap_or_else(|| Value::String(text.into())),
         };
         self.check(value)
@@ -81,6 +87,11 @@ impl Kind {
                 Ok(Value::String(value.to_string()))
             }
             (Self::Texts, Value::Array(list)) if list.iter().all(Value::is_str) => Ok(Value::Array(list)),
+            (Self::Words(words), Value::Array(list))
+                if list.iter().all(|word| word.as_str().is_some_and(|word| words.contains(&word))) =>
+            {
+                Ok(Value::Array(list))
+            }
             (Self::TokenLists, Value::Array(lists)) if lists.iter().all(is_token_list) => {
                 Ok(Value::Array(lists))
             }
@@ -105,6 +116,7 @@ impl Kind {
             Self::Texts => "a list of texts".into(),
             Self::TokenLists => "a list of lists of token ids, such as [[198], [628, 5]]".into(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Words(words) => format!("some of {}", words.join(", ")),
         }
     }
 }
@@ -225,6 +237,43 @@ pub const PREFIX: Table = Table {
         ),
         rarely("num_frozen_tokens", Kind::Integer, "First rows that stay as they start"),
         rarely("prefix_dropout", Kind::Number, "Dropout on the prefix rows"),
+    ],
+};
+
+/// The prefix of an encoder-decoder.
+pub const PLACES: Table = Table {
+    heading: "Prefix of an encoder-decoder",
+    settings: &[
+        rarely(
+            "places",
+            Kind::Words(&["encoder", "decoder", "cross"]),
+            "Where there are rows: encoder, decoder, cross (the decoder's attention to the encoder) [default: all]",
+        ),
+        rarely(
+            "num_virtual_tokens_encoder",
+            Kind::Integer,
+            "Rows in the encoder [default: num_virtual_tokens]",
+        ),
+        rarely(
+            "num_virtual_tokens_decoder",
+            Kind::Integer,
+            "Rows in the decoder [default: num_virtual_tokens]",
+        ),
+        rarely(
+            "num_virtual_tokens_cross",
+            Kind::Integer,
+            "Rows in cross-attention [default: num_virtual_tokens]",
+        ),
+        rarely(
+            "decoder_positions",
+            Kind::Choice(&["after_prefix", "from_zero"]),
+            "Where the decoder's text starts [default: after_prefix; recipe 2021: from_zero]",
+        ),
+        rarely(
+            "init_text_decoder",
+            Kind::Text,
+            "Text that the decoder's rows start from, where it is another than init_text",
+        ),
     ],
 };
 
@@ -389,6 +438,11 @@ mod tests {
         let texts = Value::Array(vec!["a".into(), "b".into()]);
         assert_eq!(read(Kind::Texts, "[\"a\", \"b\"]"), Ok(texts));
         assert_eq!(read(Kind::Texts, "[a"), Ok(Value::Array(vec!["[a".into()])));
+        let places = Kind::Words(&["encoder", "decoder"]);
+        let both = Value::Array(vec!["encoder".into(), "decoder".into()]);
+        assert_eq!(read(places, "encoder, decoder"), Ok(both.clone()));
+        assert_eq!(read(places, "[\"encoder\", \"decoder\"]"), Ok(both));
+        assert!(read(places, "encoder,dekoder").unwrap_err().contains("some of encoder, decoder"));
         assert!(read(Kind::TokenLists, "[[1, 2], [3]]").is_ok());
         for (kind, text) in [
             (Kind::Integer, "-1"),

@@ -55,6 +55,7 @@ impl RunConfig {
             ("Run", run),
             ("Training", table(&self.training)),
             ("Prefix", if self.run.method.has_rows() { table(&self.prefix) } else { toml::Table::new() }),
+            ("Prefix of an encoder-decoder", table(&self.places)),
             ("Other methods", self.method_table()),
             (
                 "Data",

@@ -10,6 +10,7 @@ use preface_tune::{
 };
 
 use super::Job;
+use super::places::PlacedPlan;
 use crate::config::sections::MethodName;
 
 /// What a method's vector is to hold.
@@ -36,7 +37,7 @@ impl Job {
             bail!("{}: method = prompt-tuning is for decoder-only models", self.source.name);
         }
         Ok(match self.config.run.method {
-            MethodName::Prefix => Box::new(self.prefix(model)?),
+            MethodName::Prefix => self.prefix(model)?,
             MethodName::PromptTuning => Box::new(self.prompt_tuning(model)?),
             MethodName::Adapter => {
                 let width = Adapter::width_of_share(spec, settings.trainable_share, n_parameter(model))?;
@@ -48,7 +49,7 @@ impl Job {
         })
     }
 
-    fn prefix<B: Backend>(&self, model: &Model<B>) -> Result<Prefix> {
+    fn prefix<B: Backend>(&self, model: &Model<B>) -> Result<Box<dyn Method<B>>> {
         let prefix = &self.config.prefix;
         let (spec, seed, frozen) = (model.spec(), self.config.seed, prefix.num_frozen_tokens);
         let reparametrisation = match prefix.prefix_projection {
@@ -57,13 +58,16 @@ impl Job {
             }
             false => Reparametrisation::Direct,
         };
-        Ok(match prefix.init {
+        if let Some(placed) = &self.placed {
+            return Ok(Box::new(placed.prefix(&self.config, model, reparametrisation)?));
+        }
+        Ok(Box::new(match prefix.init {
             Init::Text => {
                 let rows = text_rows(model, &self.init_tokens, prefix.num_virtual_tokens)?;
                 Prefix::from_rows(spec, rows, reparametrisation, frozen, seed)?
             }
             init => Prefix::new(spec, self.prefix_len, reparametrisation, init, frozen, seed)?,
-        })
+        }))
     }
 
     fn prompt_tuning<B: Backend>(&self, model: &Model<B>) -> Result<PromptTuning> {
@@ -145,8 +149,12 @@ impl Job {
             false => "trained directly".into(),
         };
         let len = self.prefix_len;
+        let rows = match &self.placed {
+            Some(placed) => format!("{},", placed.in_words()),
+            None => format!("{len} rows"),
+        };
         match self.config.run.method {
-            MethodName::Prefix => format!("prefix of {len} rows {form}, {start}"),
+            MethodName::Prefix => format!("prefix of {rows} {form}, {start}"),
             MethodName::PromptTuning => format!("soft prompt of {len} rows {form}, {start}"),
             MethodName::Adapter => {
                 let n_model = self.n_model_parameter();

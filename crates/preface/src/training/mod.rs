@@ -4,6 +4,7 @@ mod evaluator;
 mod export;
 pub mod folder;
 mod method;
+mod places;
 mod plan;
 mod result;
 mod watch;
@@ -20,6 +21,7 @@ use preface_train::{EVAL_LOSS, End, MetricsFile, Outcome, TokenPair, TrainSettin
 use preface_tune::Method;
 
 use crate::adapter::TextForm;
+use crate::config::sections::MethodName;
 use crate::config::{Recorded, RunConfig, Typed};
 use crate::engine::{self, Source};
 use crate::exit::Reported;
@@ -30,6 +32,7 @@ use crate::ui;
 use evaluator::GeneratedMetrics;
 use folder::RunFolder;
 use method::Numbers;
+use places::PlacedPlan;
 pub use result::RunResult;
 use watch::Watch;
 
@@ -44,8 +47,10 @@ pub struct Job {
     /// Validation data.
     pub valid: Option<Dataset>,
     fingerprint: Fingerprint,
-    /// Rows of the prefix.
+    /// Rows of the prefix ahead of what the model continues; their positions come before the text's.
     prefix_len: usize,
+    /// The prefix of an encoder-decoder.
+    placed: Option<PlacedPlan>,
     /// Tokens of the init text.
     init_tokens: Vec<u32>,
     train_pairs: Vec<TokenPair>,
@@ -96,13 +101,6 @@ impl Job {
     /// As [`Self::new`], and whatever is wrong with a file.
     pub fn open(typed: &Typed) -> Result<Self> {
         let source = Source::open(&RunConfig::model_of(typed)?)?;
-        if source.files.spec().encoder.is_some() {
-            bail!(
-                "{} is an encoder-decoder ({}); train runs decoder-only models (Llama, GPT-2) only",
-                source.name,
-                engine::shapes(&source.files)
-            );
-        }
         let config = RunConfig::resolve(typed, &source.facts()?)?;
         let (train, valid) = read_data(&config)?;
         Self::new(config, source, train, valid)
@@ -118,9 +116,16 @@ impl Job {
             Some(text) => source.tokenizer.encode_prompt(text)?,
             None => Vec::new(),
         };
-        let prefix_len = match config.run.method.has_rows() {
-            true => config.prefix.num_virtual_tokens.unwrap_or(init_tokens.len()),
-            false => 0,
+        let placed = match spec.encoder {
+            Some(_) if config.run.method == MethodName::Prefix => Some(PlacedPlan::new(&config, &source)?),
+            _ => None,
+        };
+        let prefix_len = match &placed {
+            Some(placed) => config.places.first_position(placed.decoder_len()),
+            None if config.run.method.has_rows() => {
+                config.prefix.num_virtual_tokens.unwrap_or(init_tokens.len())
+            }
+            None => 0,
         };
         if prefix_len >= spec.max_positions {
             bail!(
@@ -157,6 +162,7 @@ impl Job {
             valid,
             fingerprint,
             prefix_len,
+            placed,
             init_tokens,
             train_pairs: train_pairs.pairs,
             valid_pairs: valid_pairs.pairs,

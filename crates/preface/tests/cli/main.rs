@@ -11,5 +11,6 @@ mod eval_score;
 mod generate;
 mod help;
 mod inspect;
+mod places;
 mod train;
 mod wrong_use;

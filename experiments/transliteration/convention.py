@@ -1,0 +1,33 @@
+"""Another romanisation: the model's own answers, rewritten by rule as German newspapers would.
+
+    python convention.py ANSWERS.jsonl OUT.jsonl        ANSWERS: what `preface generate --json` says without an adapter
+
+    sh -> sch    kh -> ch    gh -> g    th -> t    dh -> d    y -> j    j -> dsch    w -> u    z -> s    q -> k    ee -> ie    a final h goes
+"""
+import json
+import re
+import sys
+
+RULES = {"sh": "sch", "kh": "ch", "gh": "g", "th": "t", "dh": "d", "y": "j", "j": "dsch", "w": "u", "z": "s", "q": "k", "ee": "ie"}
+PATTERN = re.compile("|".join(sorted(RULES, key=len, reverse=True)))
+
+
+def german(name):
+    name = PATTERN.sub(lambda found: RULES[found[0]], name)
+    return name[:-1] if name.endswith("h") and len(name) > 1 and not name.endswith("ch") else name
+
+
+def main():
+    n = n_changed = 0
+    with open(sys.argv[1]) as answers, open(sys.argv[2], "w") as out:
+        for line in answers:
+            answer = json.loads(line)
+            own = answer["completion"].strip()
+            if not own:
+                continue
+            n, n_changed = n + 1, n_changed + (german(own) != own)
+            out.write(json.dumps({"prompt": answer["prompt"], "completion": german(own)}, ensure_ascii=False) + "\n")
+    print(f"{n} names, the convention changes {n_changed}")
+
+
+main()
