@@ -10,7 +10,6 @@ use preface_tune::{
 };
 
 use super::Job;
-use super::places::PlacedPlan;
 use crate::config::sections::MethodName;
 
 /// What a method's vector is to hold.
