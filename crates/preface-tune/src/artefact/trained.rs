@@ -237,14 +237,6 @@ impl Opened {
         let spec = model.spec();
         match self {
             Self::Prefix(artefact) => {
-                if spec.encoder.is_some() {
-                    return Err(ArtefactError::Settings {
-                        path: artefact.path.join(CONFIG),
-                        reason: format!(
-                            "`task_type` = CAUSAL_LM: the rows are of a decoder-only model, but {name} is an encoder-decoder"
-                        ),
-                    });
-                }
                 artefact.check_shape(name, spec)?;
                 let rows = artefact.rows.clone();
                 let prefix = Prefix::from_rows(spec, rows, Reparametrisation::Direct, 0, 0)

@@ -298,13 +298,3 @@ fn a_run_that_does_not_fit_into_memory_is_refused_before_it_starts_with_what_wou
     let followed = run(&format!("--set max_tokens_per_batch=100000 {advice}"));
     assert_eq!(followed.code, 0, "{advice}: {}", followed.stderr);
 }
-
-#[test]
-fn an_encoder_decoder_is_not_trained_and_refused_by_name_before_anything_is_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_pairs(folder, "train.jsonl", 2);
-    let model = golden("transliteration/model").display().to_string();
-    let parts = ["encoder-decoder", "pegasus", "decoder-only"];
-    refused(folder, &["train", "--model", &model, "--train", "train.jsonl", "--out", "run"], 1, &parts);
-}
