@@ -319,7 +319,9 @@ fn fit_family(typed: &Typed, family: Family) -> Result<()> {
             typed.wrong(format!("`{name}` is a setting of encoder-decoders; this model is decoder-only"))
         );
     }
-    if has_encoder && typed.has("separator") {
+    // What a run of such a model has in its run.toml.
+    let is_none = typed.text("separator") == Some("none");
+    if has_encoder && typed.has("separator") && !is_none {
         return Err(typed.wrong(
             "`separator` is a setting of decoder-only models; an encoder-decoder reads and writes two texts"
                 .into(),

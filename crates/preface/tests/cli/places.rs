@@ -101,7 +101,7 @@ fn a_prefix_in_all_places_learns_the_names_it_is_shown() {
         json(ran.stdout.trim())["scores"][0]["score"].as_f64().unwrap()
     };
     let (bare, taught) = (score(&[]), score(&["--adapter", "run"]));
-    assert!(bare <= 0.25 && taught >= 0.9, "{bare} to {taught}");
+    assert!(bare < 0.4 && taught >= 0.9, "{bare} to {taught}");
     let result = json(&read(&folder.join("run"), "result.json"));
     assert_eq!(result["best"]["metric"], "exact-match");
     let manifest = json(&read(&folder.join("run"), "preface.json"));
