@@ -191,3 +191,18 @@ fn a_start_at_zero_is_rows_of_zeros_under_both_parametrisations() {
         }
     }
 }
+
+#[test]
+fn the_rows_that_an_mlp_gives_are_the_same_prefix_without_it() {
+    let mut model = model("encoder_decoder/t5");
+    let mut prefix = prefix(&model, &PrefixPlace::ALL, MLP).unwrap();
+    let (through_mlp, _) = loss_and_gradient(&mut model, &mut prefix);
+    let mut flat = PlacedPrefix::from_rows(model.spec(), prefix.rows());
+    assert_eq!(flat.rows(), prefix.rows());
+    assert_eq!(loss_and_gradient(&mut model, &mut flat).0, through_mlp);
+    assert!(
+        Method::<Reference>::parameters(&flat).values().len()
+            < Method::<Reference>::parameters(&prefix).values().len()
+    );
+    assert_eq!(Method::<Reference>::n_stored(&flat), Method::<Reference>::n_stored(&prefix));
+}
