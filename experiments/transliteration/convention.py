@@ -2,6 +2,8 @@
 
     python convention.py ANSWERS.jsonl OUT.jsonl        ANSWERS: what `preface generate --json` says without an adapter
 
+`name` says whether the convention writes the name otherwise than the model does.
+
     sh -> sch    kh -> ch    gh -> g    th -> t    dh -> d    y -> j    j -> dsch    w -> u    z -> s    q -> k    ee -> ie    a final h goes
 """
 import json
@@ -25,8 +27,10 @@ def main():
             own = answer["completion"].strip()
             if not own:
                 continue
-            n, n_changed = n + 1, n_changed + (german(own) != own)
-            out.write(json.dumps({"prompt": answer["prompt"], "completion": german(own)}, ensure_ascii=False) + "\n")
+            name, is_other = german(own), german(own) != own
+            n, n_changed = n + 1, n_changed + is_other
+            line = {"prompt": answer["prompt"], "completion": name, "name": "other" if is_other else "same"}
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
     print(f"{n} names, the convention changes {n_changed}")
 
 

@@ -11,7 +11,7 @@ for part in train valid test; do
   python3 "$here/convention.py" "$out/$part.own.jsonl" "$out/$part.jsonl"
 done
 evaluate() {
-  preface eval --model "$model" --data "$out/test.jsonl" --metrics exact-match,chrf --max-new-tokens 30 --precision f32 --force "$@"
+  preface eval --model "$model" --data "$out/test.jsonl" --metrics exact-match,chrf --slice-by name --max-new-tokens 30 --precision f32 --force "$@"
 }
 evaluate --out "$out/none"
 for places in encoder decoder cross encoder,decoder encoder,cross decoder,cross encoder,decoder,cross; do

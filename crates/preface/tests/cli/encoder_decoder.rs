@@ -186,7 +186,7 @@ fn what_an_encoder_cannot_read_and_settings_of_the_other_kind_are_errors_that_na
     refused(folder, &generate(&model, &["--prompt", ""]), 1, &["the prompt", "no token for the encoder"]);
     let many = generate(&model, &["--prompt", "ب", "--max-new-tokens", "65"]);
     refused(folder, &many, 1, &["65 tokens for the answer (max_new_tokens)", "64 positions"]);
-    let separator = generate(&model, &["--prompt", "ب", "--set", "separator=none"]);
+    let separator = generate(&model, &["--prompt", "ب", "--set", "separator=bos"]);
     refused(folder, &separator, 2, &["`separator`", "decoder-only"]);
     let causal = generate(MODEL, &["--prompt", "a", "--max-source-tokens", "5"]);
     refused(folder, &causal, 2, &["`max_source_tokens`", "encoder-decoders", "decoder-only"]);
