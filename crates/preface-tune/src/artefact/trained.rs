@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | LoRA | `adapter_config.json` (LORA), `adapter_model.safetensors` with `base_model.model.MODULE.lora_A.weight` and `lora_B.weight` | PEFT |
 //! | prompt tuning | `adapter_config.json` (PROMPT_TUNING), one tensor `prompt_embeddings` `[len, d_model]` | PEFT |
+//! | infix tuning | `adapter_config.json` (PREFACE_INFIX), `infix_embeddings` `[len, d_model]`, `infix_key_values` `[len, 2 * n_layer * n_kv_head * head_dim]` | nobody |
 //! | adapters | `adapter_config.json` (PREFACE_ADAPTER), `layers.N.{norm,down,up}.{weight,bias}` | nobody |
 //! | top layers | `adapter_config.json` (PREFACE_WEIGHTS), the changed tensors under their names in `transformers` | its `load_state_dict(strict=False)` |
 //! | fine-tuning | a model folder: `config.json`, `model.safetensors`, the tokenizer's files | `transformers` |
@@ -29,7 +30,8 @@ use super::{
     Warning, card, manifest, public_name, replace_files,
 };
 use crate::{
-    Adapter, FineTune, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Trained, Tuned,
+    Adapter, FineTune, Infix, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Trained,
+    Tuned,
 };
 
 /// The weights of a fine-tuned model.
@@ -39,10 +41,13 @@ pub const MODEL_CONFIG: &str = "config.json";
 
 const LORA: &str = "LORA";
 const PROMPT_TUNING: &str = "PROMPT_TUNING";
+const INFIX: &str = "PREFACE_INFIX";
 const ADAPTER: &str = "PREFACE_ADAPTER";
 const WEIGHTS: &str = "PREFACE_WEIGHTS";
 const FINE_TUNE: &str = "fine-tune";
 const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
+const INFIX_EMBEDDINGS: &str = "infix_embeddings";
+const INFIX_KEY_VALUES: &str = "infix_key_values";
 
 /// What PEFT puts in front of a module's name.
 const PEFT_PREFIX: &str = "base_model.model.";
@@ -73,6 +78,7 @@ pub struct TensorArtefact {
 enum Kind {
     Lora(LoraSettings),
     PromptTuning,
+    Infix,
     Adapter { width: usize },
     Weights(Tuned),
 }
@@ -110,6 +116,7 @@ impl Opened {
                 Kind::Lora(LoraSettings::deserialize(&value).map_err(json)?)
             }
             PROMPT_TUNING => Kind::PromptTuning,
+            INFIX => Kind::Infix,
             ADAPTER => Kind::Adapter { width: number(&config_path, &value, "width")? },
             WEIGHTS => Kind::Weights(Tuned::Top(number(&config_path, &value, "top_layers")?)),
             _ => return Artefact::open(folder).map(Self::Prefix),
@@ -173,6 +180,9 @@ impl Opened {
             Self::Tensors(TensorArtefact { kind: Kind::PromptTuning, tensors, .. }) => {
                 tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
             }
+            Self::Tensors(TensorArtefact { kind: Kind::Infix, tensors, .. }) => {
+                tensors.get(INFIX_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
+            }
             Self::Tensors(_) => 0,
         }
     }
@@ -223,6 +233,7 @@ impl Kind {
         match self {
             Self::Lora(_) => "lora",
             Self::PromptTuning => "prompt-tuning",
+            Self::Infix => "infix",
             Self::Adapter { .. } => "adapter",
             Self::Weights(Tuned::All) => FINE_TUNE,
             Self::Weights(Tuned::Top(_)) => "top-layers",
@@ -311,6 +322,14 @@ impl TensorArtefact {
                 let rows = reader.take(PROMPT_EMBEDDINGS, &[len, spec.d_model]);
                 reader.finish()?;
                 Ok(Box::new(PromptTuning::from_rows(spec, rows, None, 0)))
+            }
+            Kind::Infix => {
+                let len = self.tensors.get(INFIX_EMBEDDINGS).map_or(0, |(shape, _)| shape[0]);
+                let mut reader = reader;
+                let embeddings = reader.take(INFIX_EMBEDDINGS, &[len, spec.d_model]);
+                let added = reader.take(INFIX_KEY_VALUES, &[len, spec.prefix_row_width()]);
+                reader.finish()?;
+                Ok(Box::new(Infix::from_rows(spec, embeddings, added)))
             }
             Kind::Lora(config) => {
                 let mut reader = reader;
@@ -450,6 +469,12 @@ fn tensors(trained: &Trained, spec: &ModelSpec) -> Tensors {
         Trained::PromptTuning(prompt) => {
             let shape = vec![prompt.len(), prompt.d_model()];
             tensors.insert(PROMPT_EMBEDDINGS.into(), (shape, prompt.rows()));
+        }
+        Trained::Infix(infix) => {
+            let len = infix.len();
+            let embeddings = (vec![len, spec.d_model], infix.embeddings().to_vec());
+            tensors.insert(INFIX_EMBEDDINGS.into(), embeddings);
+            tensors.insert(INFIX_KEY_VALUES.into(), (vec![len, spec.prefix_row_width()], infix.added()));
         }
         Trained::Lora(lora) => {
             for (name, shape, values) in lora.tensors() {
@@ -601,6 +626,9 @@ fn config(trained: &Trained, spec: &ModelSpec, description: &Description) -> (Ki
                 "modules_to_save": null,
             }),
         ),
+        Trained::Infix(infix) => {
+            (Kind::Infix, json!({"peft_type": INFIX, "num_virtual_tokens": infix.len()}))
+        }
         Trained::Lora(lora) => {
             let LoraSettings { r, lora_alpha, lora_dropout, target_modules } = lora.settings();
             let value = json!({
@@ -657,6 +685,16 @@ fn subject(trained: &Trained, n_number: usize) -> Subject {
             ),
             "prompt-tuning",
             Also::Peft,
+        ),
+        Trained::Infix(infix) => (
+            "An infix",
+            format!(
+                "{} rows between prompt and completion ({n_number} numbers). Trained with infix-tuning, the variant of \
+                 [prefix-tuning](https://aclanthology.org/2021.acl-long.353/) of section 7.3",
+                infix.len()
+            ),
+            "infix-tuning",
+            Also::Nobody,
         ),
         Trained::Lora(lora) => (
             "Low-rank deltas",

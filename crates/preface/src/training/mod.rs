@@ -95,7 +95,11 @@ impl Job {
     /// # Errors
     /// As [`Self::new`], and whatever is wrong with a file.
     pub fn open(typed: &Typed) -> Result<Self> {
-        let source = Source::open(&RunConfig::model_of(typed)?)?;
+        let model = RunConfig::model_of(typed)?;
+        let source = match RunConfig::is_from_scratch(typed) {
+            true => Source::untrained(&model, typed.seed())?,
+            false => Source::open(&model)?,
+        };
         if source.files.spec().encoder.is_some() {
             bail!(
                 "{} is an encoder-decoder ({}); train runs decoder-only models (Llama, GPT-2) only",

@@ -11,5 +11,6 @@ mod eval_score;
 mod generate;
 mod help;
 mod inspect;
+mod methods;
 mod train;
 mod wrong_use;
