@@ -24,7 +24,7 @@ impl<B: Backend> Model<B> {
         let slots = backend.index(&(0..tokens.len() as u32).collect::<Vec<_>>());
         let (n_layer, width) = (stack.blocks.len(), 2 * stack.blocks[0].attention.shape.kv_width());
         let mut values = vec![0.0; tokens.len() * n_layer * width];
-        let mut x = self.embed_tokens(&pass.own, &sources.ids, None, sources.n_row);
+        let mut x = self.embed_tokens(&pass.own, &sources.ids, sources.n_row);
         for (layer, block) in stack.blocks.iter().enumerate() {
             let mut rows = backend.rows(tokens.len(), width, Storage::Compact);
             x = block.forward(&pass, layer, &x, Text::Cache { rows: &mut rows, slots: &slots });
