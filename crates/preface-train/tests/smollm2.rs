@@ -9,6 +9,7 @@ use preface_cpu::{CpuBackend, CpuOptions, Precision};
 use preface_model::{Attachments, Batch, Model, ModelFiles, Sequence};
 use preface_tune::init::{Init, MlpTextInit, text_rows};
 use preface_tune::{Method, Prefix, Reparametrisation, Trained};
+use testkit::cosine;
 
 /// Workload W1's first batch (bench/make_w1.py): eight WebNLG pairs of SmolLM2's token ids.
 const BATCH: &str = include_str!("w1_first_batch.json");
@@ -46,15 +47,6 @@ fn gradient(model: &Model<CpuBackend>, prefix: &[f32]) -> Vec<f32> {
     backend.read(&grads.segments[0].decoder)
 }
 
-fn cosine(pairs: impl Iterator<Item = (f32, f32)>) -> f64 {
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in pairs {
-        let (a, b) = (f64::from(a), f64::from(b));
-        (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
-    }
-    ab / (aa * bb).sqrt()
-}
-
 #[test]
 #[ignore = "needs smollm2: cargo xtask fetch smollm2"]
 fn smollm2_gradients_in_bf16_point_where_those_in_f32_do() {
@@ -71,7 +63,10 @@ fn smollm2_gradients_in_bf16_point_where_those_in_f32_do() {
         let cosines: Vec<f64> = (0..spec.n_layer)
             .map(|layer| {
                 let of_layer = |i: &usize| i % row_width / layer_width == layer;
-                cosine((0..want.len()).filter(of_layer).map(|i| (got[i], want[i])))
+                let part = |values: &[f32]| -> Vec<f32> {
+                    (0..values.len()).filter(of_layer).map(|i| values[i]).collect()
+                };
+                cosine(&part(&got), &part(&want))
             })
             .collect();
         let least = cosines.iter().copied().fold(f64::INFINITY, f64::min);

@@ -40,14 +40,7 @@ impl Source {
     /// # Errors
     /// A file of the model that asks for something that cannot be.
     pub fn facts(&self) -> Result<ModelFacts> {
-        let spec = self.files.spec();
-        let files = match self.files.generation_config()? {
-            None => FileDefaults::default(),
-            Some((name, json)) => {
-                let path = || self.files.path().join(name).display().to_string();
-                FileDefaults::read(name, &json).with_context(path)?
-            }
-        };
+        let (spec, files) = (self.files.spec(), file_defaults(&self.files)?);
         Ok(ModelFacts { family: spec.family, max_positions: spec.max_positions, files })
     }
 
@@ -57,6 +50,20 @@ impl Source {
     /// A matrix that cannot be read.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         Ok(Fingerprint::new(self.files.spec(), self.files.weights(), self.tokenizer.fingerprint())?)
+    }
+}
+
+/// What a model's files say of generation; nothing of a decoder-only model.
+///
+/// # Errors
+/// A file that asks for something that cannot be.
+pub fn file_defaults(files: &ModelFiles) -> Result<FileDefaults> {
+    match files.generation_config()? {
+        None => Ok(FileDefaults::default()),
+        Some((name, json)) => {
+            let path = || files.path().join(name).display().to_string();
+            FileDefaults::read(name, &json).with_context(path)
+        }
     }
 }
 

@@ -81,6 +81,20 @@ pub fn rms<T: Copy + Into<f64>>(values: &[T]) -> f64 {
     if count == 0 { 0.0 } else { (sum / count as f64).sqrt() }
 }
 
+/// Cosine of the angle between two vectors; NaN if one of them is zero.
+///
+/// # Panics
+/// If they differ in length.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len(), "vectors of one length");
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (&a, &b) in a.iter().zip(b) {
+        let (a, b) = (f64::from(a), f64::from(b));
+        (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+    }
+    ab / (aa * bb).sqrt()
+}
+
 /// Whether every element of `got` is within `tolerance` of the reference `want`.
 ///
 /// Elements may be `f32` or `f64`, on each side; the arithmetic is in `f64`.

@@ -10,6 +10,6 @@ mod difference;
 mod golden;
 pub mod mutate;
 
-pub use close::{Mismatch, Tolerance, assert_close, close, rms};
+pub use close::{Mismatch, Tolerance, assert_close, close, cosine, rms};
 pub use difference::{check_gradient, finite_difference};
 pub use golden::{Golden, GoldenError, Pair, Tensor, golden_folder};

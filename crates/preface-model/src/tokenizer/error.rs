@@ -20,6 +20,16 @@ pub enum TokenizerError {
         /// The limit.
         cap: u64,
     },
+    /// A folder with another kind of tokenizer.
+    #[error(
+        "{path}: no such file; the folder has {found}, and SentencePiece models cannot be read: `transformers` can write a tokenizer.json from one (save_pretrained of a fast tokenizer)"
+    )]
+    SentencePiece {
+        /// The file that is missing.
+        path: PathBuf,
+        /// What is there instead.
+        found: &'static str,
+    },
     /// A tokenizer.json that the `tokenizers` crate refuses.
     #[error("{path}: not a usable tokenizer: {reason}")]
     Malformed {

@@ -33,6 +33,10 @@ use crate::weights::bytes::ByteSource;
 /// Largest `tokenizer.json` that is accepted; those of 260,000 tokens take about 35 MB.
 const FILE_CAP: u64 = 256 << 20;
 
+/// What SentencePiece's models are called: Marian's source, T5's and Pegasus', mBART's, Llama's.
+const SENTENCE_PIECE: [&str; 4] =
+    ["source.spm", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
+
 /// Whether the tokens that a tokenizer puts around a text are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
@@ -59,9 +63,14 @@ impl Tokenizer {
     /// Reads `tokenizer.json` of a Hugging Face folder.
     ///
     /// # Errors
-    /// If the file is absent, too large, or not a tokenizer.
+    /// If the file is absent, too large, or not a tokenizer. A folder that has SentencePiece models in its place is told so.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
+        if !path.exists()
+            && let Some(&found) = SENTENCE_PIECE.iter().find(|name| folder.join(name).exists())
+        {
+            return Err(TokenizerError::SentencePiece { path, found });
+        }
         Self::from_json(&path, &read_small_file(&path)?)
     }
 

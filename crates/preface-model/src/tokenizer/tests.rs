@@ -187,6 +187,9 @@ fn files_that_are_no_tokenizer_are_refused_by_name() {
     let path = folder.path().join("tokenizer.json");
     let error = Tokenizer::from_folder(folder.path()).unwrap_err();
     assert!(matches!(error, TokenizerError::File(WeightsError::Io { .. })), "{error}");
+    fs_err::write(folder.path().join("source.spm"), "x").unwrap();
+    let error = Tokenizer::from_folder(folder.path()).unwrap_err();
+    assert!(matches!(error, TokenizerError::SentencePiece { found: "source.spm", .. }), "{error}");
     for json in ["", "{}", "[]", &STORIES[..STORIES.len() / 2], &STORIES.replace("\"BPE\"", "\"XYZ\"")] {
         fs_err::write(&path, json).unwrap();
         let error = Tokenizer::from_folder(folder.path()).unwrap_err();

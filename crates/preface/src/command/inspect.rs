@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use preface_cpu::{CpuBackend, CpuOptions};
+use preface_model::tokenizer::{TargetTokens, Tokenizer};
 use preface_model::weights::{TensorSource, Weights};
 use preface_model::{BUILTIN_SCHEME, Fingerprint, ModelFiles, Positions, UNLIMITED_POSITIONS};
 use preface_train::{Checkpoint, read_metrics};
@@ -215,6 +216,11 @@ fn model(name: &str) -> Result<Report> {
             report.fact("vocabulary", tokenizer.vocab_size());
             report.fact("bos token", special.bos);
             report.fact("end tokens", special.end.clone());
+            if let Some(TargetTokens { start, front, back }) = &special.target {
+                report.fact("encoder reads", around(&tokenizer, tokenizer.front(), tokenizer.back()));
+                report.fact("labels", around(&tokenizer, front, back));
+                report.fact("decoder start", tokens(&tokenizer, &[*start]));
+            }
             let fingerprint = Fingerprint::new(spec, files.weights(), tokenizer.fingerprint());
             match fingerprint {
                 Ok(fingerprint) => report.fact("fingerprint", fingerprint.to_string()),
@@ -225,7 +231,27 @@ fn model(name: &str) -> Result<Report> {
         }
         Err(error) => report.check("tokenizer", Err(error.into())),
     }
+    match engine::file_defaults(&files) {
+        Ok(defaults) if !defaults.values.is_empty() => {
+            let values = defaults.values.iter().map(|d| (d.setting.to_owned(), d.value.clone()));
+            report.fact("generation", Value::Object(values.collect()));
+        }
+        Ok(_) => {}
+        Err(error) => report.check("generation", Err(error)),
+    }
     Ok(report)
+}
+
+/// A text between these tokens.
+fn around(tokenizer: &Tokenizer, front: &[u32], back: &[u32]) -> String {
+    let sides = [tokens(tokenizer, front), "text".into(), tokens(tokenizer, back)];
+    sides.iter().filter(|side| !side.is_empty()).cloned().collect::<Vec<_>>().join(" ")
+}
+
+/// Tokens as the vocabulary writes them.
+fn tokens(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let written = |&id: &u32| tokenizer.id_to_token(id).unwrap_or_else(|| id.to_string());
+    ids.iter().map(written).collect::<Vec<_>>().join(" ")
 }
 
 /// Weights without a config.

@@ -14,7 +14,7 @@ fn models_of_every_source_are_shown_and_checked() {
         (
             golden.join("transliteration/model").display().to_string(),
             true,
-            &["pegasus", "encoder of 6 layers"],
+            &["pegasus", "encoder of 6 layers", "decoder start", "<s>target", "text </s>target"],
         ),
         (golden.join("tiny_llama/model").display().to_string(), false, &["tokenizer", "FAILED"]),
         (golden.join("tiny_gpt2/model/model.safetensors").display().to_string(), true, &["weights"]),
