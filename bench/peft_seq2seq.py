@@ -1,6 +1,8 @@
 """Training throughput of PEFT prefix tuning on an encoder-decoder (decoder rows, all that it has), and its peak memory.
 
-usage: peft_seq2seq.py WORK f32|bf16 [batches]      after make_seq2seq.py WORK
+usage: peft_seq2seq.py WORK f32|bf16 [batches] [dropout]      after make_seq2seq.py WORK
+
+`dropout`: with the 0.1 on the frozen model that BART's configs have and `model.train()` switches on; without it nothing is dropped, as in ours.
 """
 import json
 import resource
@@ -16,7 +18,7 @@ n_batches = int(sys.argv[3]) if len(sys.argv) > 3 else 12
 WARM_UP = 2
 torch.manual_seed(0)
 torch.set_num_threads(2)
-base = AutoModelForSeq2SeqLM.from_pretrained(f"{work}/bart_base", dtype={"f32": torch.float32, "bf16": torch.bfloat16}[precision])
+base = AutoModelForSeq2SeqLM.from_pretrained(f"{work}/bart_base", dtype={"f32": torch.float32, "bf16": torch.bfloat16}[precision], dropout=0.1 if "dropout" in sys.argv else 0.0)
 config = PrefixTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=10, prefix_projection=True, encoder_hidden_size=512)
 model = get_peft_model(base, config)
 model.train()

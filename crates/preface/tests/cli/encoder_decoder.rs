@@ -191,3 +191,28 @@ fn what_an_encoder_cannot_read_and_settings_of_the_other_kind_are_errors_that_na
     let causal = generate(MODEL, &["--prompt", "a", "--max-source-tokens", "5"]);
     refused(folder, &causal, 2, &["`max_source_tokens`", "encoder-decoders", "decoder-only"]);
 }
+
+#[test]
+fn a_step_is_measured_with_rows_in_any_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = model().display().to_string();
+    let batch: Vec<Value> = words().iter().map(|word| value!([word["ids"], word["greedy"]])).collect();
+    write(folder, "s.json", value!(vec![batch; 12]).to_string());
+    let n_token: usize = words()
+        .iter()
+        .map(|word| word["ids"].as_array().unwrap().len() + word["greedy"].as_array().unwrap().len())
+        .sum();
+    let bench = ["bench", "train", "--model", &model, "--workload", "s.json", "--precision", "f32", "--json"];
+    for (more, places) in [
+        (&[][..], value!(["decoder"])),
+        (&["--second-epoch"], value!(["decoder"])),
+        (&["--places", "encoder,cross"], value!(["encoder", "cross"])),
+    ] {
+        let result = json(done(folder, &[&bench[..], more].concat()).stdout.lines().last().unwrap());
+        assert_eq!(result["places"], places);
+        assert_eq!(result["tokens"], 10 * n_token, "the decoder's start does not count");
+        assert!(result["tokens_per_second"].as_f64().unwrap() > 0.0, "{result}");
+    }
+    refused(folder, &[&bench[..], &["--places", "middle"]].concat(), 2, &["encoder, decoder or cross"]);
+}

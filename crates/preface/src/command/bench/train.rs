@@ -74,7 +74,9 @@ pub fn run(args: &BenchTrainArgs) -> Result<()> {
         ensure!(sum.loss.is_finite(), "batch {i}: the loss is {}", sum.loss);
         if i >= WARM_UP {
             let flops = flops::training(files.spec(), sum.work, &args.places, encoder);
-            measured.add(sum, flops, seconds);
+            // The token that a decoder starts with is none of the workload's.
+            let n_start = if files.spec().encoder.is_some() { sum.n_pair } else { 0 };
+            measured.add(StepSum { n_token: sum.n_token - n_start, ..sum }, flops, seconds);
         }
     }
     let mut report = Report::new("train", &args.model, &model);
