@@ -350,12 +350,12 @@ impl RowKernel for Combine<'_> {
             );
         }
         for token in &target.tokens {
-            let row = self.head.weight.floats(simd, token.token as usize, wide);
+            self.head.weight.floats(simd, token.token as usize, wide);
             let minus = simd.splat(-token.weight);
             update(
                 simd,
                 gradient,
-                row,
+                wide,
                 #[inline(always)]
                 |d, weight| simd.mul_add(weight, minus, d),
             );
@@ -408,11 +408,11 @@ impl Kernel for SumRows<'_> {
         let [sum, wide] = self.scratch;
         sum.fill(0.0);
         for token in tokens(self.part, self.head.weight.n_out) {
-            let row = self.head.weight.floats(simd, token, wide);
+            self.head.weight.floats(simd, token, wide);
             update(
                 simd,
                 sum,
-                row,
+                wide,
                 #[inline(always)]
                 |sum, row| simd.add(sum, row),
             );

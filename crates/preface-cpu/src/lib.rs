@@ -4,7 +4,7 @@
 //! - `pool`: threads. Results are the same to the bit for any number of them: every sum runs over fixed pieces in a
 //!   fixed order.
 //! - `buffers`, `storage`, `scratch`: memory, used again and again.
-//! - `blocks`: quantised weights.
+//! - `groups`: weights of plain numbers, `blocks`: quantised ones.
 //! - one file for each operation: `rows`, `linear` (over `product`), `norm`, `rotary`, `attention`, `head`.
 //!
 //! ```
@@ -22,6 +22,7 @@ mod attention;
 mod blocks;
 mod buffers;
 mod dropout;
+mod groups;
 #[cfg(test)]
 mod guard;
 mod head;
@@ -260,7 +261,7 @@ impl Backend for CpuBackend {
     }
 
     fn stored_weight(&self, parts: Vec<WeightPart>) -> CpuWeight {
-        CpuWeight::new(parts, self.element(Storage::Compact))
+        CpuWeight::new(self, parts)
     }
 
     fn weight_shape(&self, weight: &CpuWeight) -> (usize, usize) {

@@ -87,7 +87,7 @@ impl Left {
         let few = term.x.n_row <= THIN_ROWS && term.direction == Direction::Plain;
         let in_bytes = match &term.weight.values {
             Values::Parts(parts) => few && term.weight.element == Element::Bf16 && dots::suits(parts),
-            Values::F32(_) | Values::Bf16(_) => false,
+            Values::Plain(_) => false,
         };
         if in_bytes {
             return Self { converted: None, quantised: Some(Quantised::new(backend, term.x)) };

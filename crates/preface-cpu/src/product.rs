@@ -1,25 +1,26 @@
 //! Matrix products of rows and weights, the one place where they are computed.
 //!
 //! `tile[i, j] = sum over factors of sum_k x[i, k] B[k, j]`, with `B` a piece of a stored weight or of its transpose. A
-//! task packs its columns of `B` into panels in scratch memory (the weight is stored once, for both directions; packing
-//! costs a few percent of a product with hundreds of rows), then goes over its rows tile by tile and hands each tile to
-//! its caller while it is in the first-level cache: that is where bias, residual, gate and softmax happen.
+//! task goes over its rows tile by tile and hands each tile to its caller while it is in the first-level cache: that is where
+//! bias, residual, gate and softmax happen. Plain weights lie as a forward product's tiles read them ([`crate::groups`]); of
+//! the backward and of quantised weights a task first packs its columns of `B` into panels in scratch memory (the weight is
+//! stored once, for both directions; packing costs a few percent of a product with hundreds of rows).
 //!
-//! With at most [`THIN_ROWS`] rows, as in generation, packing would cost more than it saves, and what counts is that the
-//! weight is read once, at the speed of the memory: its rows (or blocks, [`crate::blocks::dots`]) are then used as they lie.
+//! With at most [`THIN_ROWS`] rows, as in generation, what counts is that the weight is read once, at the speed of the memory:
+//! group by group for all rows, quantised blocks as they lie too ([`crate::blocks::dots`]).
 //!
 //! Each element is one sum over `k` in ascending order, so a result does not depend on how rows and columns are divided.
 
 use std::ops::Range;
 
-use half::bf16;
 use preface_backend::Direction;
 
-use crate::blocks::{self, dots::Quantised};
-use crate::simd::{ComputeTile, DotRows, Dots, SQUARE, Simd, Tile, Words, turn_rows};
+use crate::blocks::{self, GROUP, dots::Quantised};
+use crate::groups::Groups;
+use crate::simd::{ComputeTile, Simd, Tile, Words};
 use crate::storage::{CpuWeight, Element, Values, View};
 
-/// Rows up to which the weight is not packed.
+/// Rows up to which a quantised weight is not packed, and a plain one is read once for all of them.
 pub const THIN_ROWS: usize = 64;
 
 /// Columns of a panel are a divisor of this on every instruction set.
@@ -75,16 +76,18 @@ impl Factors<'_> {
         self.depth.len().div_ceil(self.per_word())
     }
 
-    /// Whether the weight's rows are words.
-    fn lies_in_words(&self) -> bool {
-        let aligned = |n: usize| n.is_multiple_of(self.per_word());
-        let plain = !matches!(self.weight.values, Values::Parts(_));
-        plain && self.direction == Direction::Plain && aligned(self.weight.n_in) && aligned(self.depth.start)
-    }
-
-    /// Whether the weight can be used as it lies.
-    fn needs_no_panel(&self) -> bool {
-        self.quantised.is_some() || self.lies_in_words()
+    /// The weight, where all its columns in `pieces` can be used as they lie.
+    fn groups(&self, pieces: &[Range<usize>]) -> Option<&Groups> {
+        match (&self.weight.values, self.direction) {
+            (Values::Plain(groups), Direction::Plain)
+                if pieces.iter().all(|columns| columns.start.is_multiple_of(GROUP)) =>
+            {
+                // The forward goes over all inputs.
+                assert!(self.depth == (0..self.weight.n_in));
+                Some(groups)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -119,7 +122,9 @@ pub fn product<S: Simd>(
 ) {
     let piece = pieces[0].len().next_multiple_of(S::PANEL_COLUMNS);
     let stride = piece * pieces.len();
-    let thin = rows.len() <= THIN_ROWS && factors.iter().all(Factors::needs_no_panel);
+    let needs_no_panel =
+        |factors: &Factors<'_>| factors.quantised.is_some() || factors.groups(pieces).is_some();
+    let thin = rows.len() <= THIN_ROWS && factors.iter().all(needs_no_panel);
     let n_tile_row = if thin { rows.len() } else { S::PANEL_ROWS };
     let (sums, panels) = memory.split_at_mut(n_tile_row * stride);
     if thin {
@@ -130,14 +135,18 @@ pub fn product<S: Simd>(
                     (Values::Parts(parts), Some(x)) => {
                         blocks::dots::dots(simd, parts, x, rows.clone(), columns.clone(), sums, stride, add);
                     }
-                    _ => dots(simd, factors, rows.clone(), columns.clone(), sums, stride, add),
+                    _ => {
+                        let groups = factors.groups(pieces).expect("a thin product needs no panel");
+                        let sums = Sums { data: sums, stride, add };
+                        strips(simd, factors, groups, rows.clone(), columns.start, columns.len(), sums);
+                    }
                 }
             }
         }
         return each(rows.start, TileRows { sums, piece, stride });
     }
     let mut start = 0;
-    for factors in factors {
+    for factors in factors.iter().filter(|factors| factors.groups(pieces).is_none()) {
         for columns in pieces {
             for first in (0..piece).step_by(S::PANEL_COLUMNS) {
                 let columns =
@@ -153,69 +162,124 @@ pub fn product<S: Simd>(
         ahead(first_row..first_row + n_row);
         let mut start = 0;
         for (number, factors) in factors.iter().enumerate() {
-            let left = LeftRows::new(factors, first_row, n_row);
+            let (groups, add) = (factors.groups(pieces), number > 0);
             for column in (0..stride).step_by(S::PANEL_COLUMNS) {
-                let panel = &panels[start..start + factors.words() * S::PANEL_COLUMNS];
-                start += panel.len();
-                let out = &mut sums[column..(n_row - 1) * stride + column + S::PANEL_COLUMNS];
-                let tile = Tile {
-                    rows: n_row,
-                    depth: factors.words(),
-                    left: left.words,
-                    left_row: left.stride,
-                    right: panel.as_ptr().cast(),
-                    out: out.as_mut_ptr(),
-                    out_row: stride,
-                    add: number > 0,
+                let sums = Sums { data: &mut sums[column..], stride, add };
+                let rows = first_row..first_row + n_row;
+                let Some(groups) = groups else {
+                    let panel = &panels[start..start + factors.words() * S::PANEL_COLUMNS];
+                    start += panel.len();
+                    let right = Right {
+                        words: bytemuck::cast_slice(panel),
+                        vector: S::LANES,
+                        step: S::PANEL_COLUMNS,
+                    };
+                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums);
+                    continue;
                 };
-                // SAFETY: `LeftRows::new` checked the rows; the panel holds `depth` times the panel's columns; `out` ends
-                // with the last row's last column.
-                simd.enter(unsafe { ComputeTile::new(factors.kind(), tile) });
+                let first = pieces[column / piece].start + column % piece;
+                let n_left = groups.n_column() - first / GROUP * GROUP;
+                if n_left >= S::PANEL_COLUMNS {
+                    tile(simd, factors, rows, Right::of::<S>(groups, first), S::PANEL_VECTORS, sums);
+                } else {
+                    strips(simd, factors, groups, rows, first, n_left, sums);
+                }
             }
         }
         each(first_row, TileRows { sums: &mut sums[..n_row * stride], piece, stride });
     }
 }
 
-/// Products with rows of the weight as they lie.
+/// Where sums of a product go.
+struct Sums<'a> {
+    data: &'a mut [f32],
+    /// From one row to the next.
+    stride: usize,
+    /// Whether to add to what is there.
+    add: bool,
+}
+
+/// The right factor of a tile.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    /// From the first vector of the first word on.
+    words: &'a [u32],
+    /// Words from one vector to the next.
+    vector: usize,
+    /// Words from a vector to that of the next word.
+    step: usize,
+}
+
+impl<'a> Right<'a> {
+    /// The vectors of groups from a column on.
+    fn of<S: Simd>(groups: &'a Groups, column: usize) -> Self {
+        let start = column / GROUP * GROUP * groups.n_word() + column % GROUP;
+        // None in a weight without inputs.
+        let words = groups.words().get(start..).unwrap_or_default();
+        let vector = if S::LANES == GROUP { GROUP * groups.n_word() } else { S::LANES };
+        // A tile's vectors are either whole groups, or all in one group.
+        assert!(S::LANES == GROUP || S::PANEL_COLUMNS <= GROUP && column.is_multiple_of(S::PANEL_COLUMNS));
+        Self { words, vector, step: GROUP }
+    }
+}
+
+/// Products of some rows with `n_column` columns (or some more, to the end of a vector) that begin a group or, where a
+/// group has several, a strip.
 #[inline(always)]
-fn dots<S: Simd>(
+fn strips<S: Simd>(
+    simd: S,
+    factors: &Factors<'_>,
+    groups: &Groups,
+    rows: Range<usize>,
+    first: usize,
+    n_column: usize,
+    sums: Sums<'_>,
+) {
+    let Sums { data, stride, add } = sums;
+    let n_pass = rows.len().div_ceil(S::STRIP_ROWS);
+    for column in (0..n_column).step_by(S::STRIP_VECTORS * S::LANES) {
+        let right = Right::of::<S>(groups, first + column);
+        // Passes of nearly the same size: each takes as long as its sums' latency at least.
+        for pass in 0..n_pass {
+            let cut = |pass| rows.len() * pass / n_pass;
+            let data = &mut data[cut(pass) * stride + column..];
+            let rows = rows.start + cut(pass)..rows.start + cut(pass + 1);
+            tile(simd, factors, rows, right, S::STRIP_VECTORS, Sums { data, stride, add });
+        }
+    }
+}
+
+/// One register tile.
+#[inline(always)]
+fn tile<S: Simd>(
     simd: S,
     factors: &Factors<'_>,
     rows: Range<usize>,
-    columns: Range<usize>,
-    out: &mut [f32],
-    out_row: usize,
-    add: bool,
+    right: Right<'_>,
+    n_vector: usize,
+    sums: Sums<'_>,
 ) {
-    if rows.is_empty() || columns.is_empty() {
-        return;
-    }
     let left = LeftRows::new(factors, rows.start, rows.len());
-    let n_in = factors.weight.n_in;
-    let first = columns.start * n_in + factors.depth.start;
-    let last = (columns.end - 1) * n_in + factors.depth.end;
-    let right: *const u32 = match &factors.weight.values {
-        Values::F32(values) => values[first..last].as_ptr().cast(),
-        Values::Bf16(values) => values[first..last].as_ptr().cast(),
-        Values::Parts(_) => unreachable!("parts do not lie in words"),
-    };
-    let out = &mut out[..(rows.len() - 1) * out_row + columns.len()];
-    let dots = DotRows {
+    let depth = factors.words();
+    let Right { words, vector, step } = right;
+    assert!(depth == 0 || words.len() >= (depth - 1) * step + (n_vector - 1) * vector + S::LANES);
+    let out = &mut sums.data[..(rows.len() - 1) * sums.stride + n_vector * S::LANES];
+    let tile = Tile {
+        rows: rows.len(),
+        vectors: n_vector,
+        depth,
         left: left.words,
         left_row: left.stride,
-        n_left: rows.len(),
-        right,
-        right_row: n_in / factors.per_word(),
-        n_right: columns.len(),
-        depth: factors.words(),
+        right: words.as_ptr(),
+        right_vector: vector,
+        right_step: step,
         out: out.as_mut_ptr(),
-        out_row,
-        add,
+        out_row: sums.stride,
+        add: sums.add,
     };
-    // SAFETY: `LeftRows::new` checked the left rows; the right ones end at `last`, inside the weight (`lies_in_words`: depth
-    // and rows are whole words); `out` ends with the last row's last column.
-    simd.enter(unsafe { Dots::new(factors.kind(), dots) });
+    // SAFETY: `LeftRows::new` checked the rows; the last vector of the last word lies in `words` (asserted); `out` ends with
+    // the last row's last column.
+    simd.enter(unsafe { ComputeTile::new(factors.kind(), tile) });
 }
 
 /// Rows of a left factor as words.
@@ -250,86 +314,9 @@ fn pack<S: Simd>(simd: S, factors: &Factors<'_>, columns: Range<usize>, panel: &
             let (element, depth) = (factors.weight.element, depth.clone());
             blocks::panel::Piece { parts, n_in, element, columns, depth }.pack(simd, direction, panel);
         }
-        (Values::F32(weight), Direction::Plain) => {
-            let row =
-                |column: usize| -> &[f32] { &weight[column * n_in + depth.start..column * n_in + depth.end] };
-            pack_turned(simd, columns, |column| bytemuck::cast_slice(row(column)), factors.words(), panel);
+        (Values::Plain(groups), Direction::Plain) => groups.plain(&columns, panel, S::PANEL_COLUMNS),
+        (Values::Plain(groups), Direction::Transposed) => {
+            groups.transposed(simd, depth, &columns, panel, S::PANEL_COLUMNS);
         }
-        (Values::Bf16(weight), Direction::Plain) => {
-            let row = |column: usize| -> &[bf16] {
-                &weight[column * n_in + depth.start..column * n_in + depth.end]
-            };
-            let whole = depth.len() / 2;
-            let (even, odd) = panel.split_at_mut(whole * S::PANEL_COLUMNS);
-            if factors.lies_in_words() {
-                pack_turned(
-                    simd,
-                    columns.clone(),
-                    |column| bytemuck::cast_slice(&row(column)[..2 * whole]),
-                    whole,
-                    even,
-                );
-            } else {
-                for (word, words) in even.chunks_exact_mut(S::PANEL_COLUMNS).enumerate() {
-                    words.fill(0);
-                    for (to, column) in words.iter_mut().zip(columns.clone()) {
-                        *to = pair(row(column)[2 * word], row(column)[2 * word + 1]);
-                    }
-                }
-            }
-            for (word, words) in odd.chunks_exact_mut(S::PANEL_COLUMNS).enumerate() {
-                words.fill(0);
-                for (to, column) in words.iter_mut().zip(columns.clone()) {
-                    *to = pair(row(column)[2 * (whole + word)], bf16::ZERO);
-                }
-            }
-        }
-        (Values::F32(weight), Direction::Transposed) => {
-            for (k, words) in depth.clone().zip(panel.chunks_exact_mut(S::PANEL_COLUMNS)) {
-                let (used, unused) = words.split_at_mut(columns.len());
-                used.copy_from_slice(bytemuck::cast_slice(
-                    &weight[k * n_in + columns.start..k * n_in + columns.end],
-                ));
-                unused.fill(0);
-            }
-        }
-        (Values::Bf16(weight), Direction::Transposed) => {
-            let row = |k: usize| &weight[k * n_in + columns.start..k * n_in + columns.end];
-            for (k, words) in depth.clone().step_by(2).zip(panel.chunks_exact_mut(S::PANEL_COLUMNS)) {
-                let (used, unused) = words.split_at_mut(columns.len());
-                if k + 1 < depth.end {
-                    for ((to, first), second) in used.iter_mut().zip(row(k)).zip(row(k + 1)) {
-                        *to = pair(*first, *second);
-                    }
-                } else {
-                    used.iter_mut().zip(row(k)).for_each(|(to, first)| *to = pair(*first, bf16::ZERO));
-                }
-                unused.fill(0);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn pair(first: bf16, second: bf16) -> u32 {
-    u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16
-}
-
-/// Packs columns that lie as rows, some at a time: reads and writes stay in the first-level cache.
-#[inline(always)]
-fn pack_turned<'a, S: Simd>(
-    simd: S,
-    columns: Range<usize>,
-    row: impl Fn(usize) -> &'a [u32],
-    n_word: usize,
-    panel: &mut [u32],
-) {
-    for first in (0..S::PANEL_COLUMNS).step_by(SQUARE) {
-        let mut rows = [None; SQUARE];
-        for (j, to) in rows.iter_mut().enumerate() {
-            let column = columns.start + first + j;
-            *to = (column < columns.end).then(|| row(column));
-        }
-        turn_rows(simd, rows, n_word, panel.get_mut(first..).unwrap_or_default(), S::PANEL_COLUMNS);
     }
 }

@@ -184,7 +184,8 @@ impl RowKernel for Embed<'_> {
     fn row<S: Simd>(&self, simd: S, row: usize, scratch: &mut [f32]) {
         let width = self.out.width();
         let (from, to) = scratch.split_at_mut(width);
-        let entry = self.table.floats(simd, self.ids[row] as usize, from);
+        self.table.floats(simd, self.ids[row] as usize, from);
+        let entry: &[f32] = from;
         // SAFETY: `for_rows` hands out each row once.
         let out = unsafe { self.out.part(row, 0..width) };
         match self.rule {

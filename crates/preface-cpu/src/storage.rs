@@ -10,6 +10,7 @@ use preface_backend::{Storage, WeightPart};
 use crate::CpuBackend;
 use crate::blocks::{Packed, Part, Store, part_of};
 use crate::buffers::{Buffer, Buffers, rounded};
+use crate::groups::Groups;
 use crate::scratch::{LINE_F32, Line, numbers_in, numbers_in_mut};
 use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
 
@@ -41,10 +42,8 @@ pub struct CpuWeight {
 
 /// The numbers of a weight.
 pub(crate) enum Values {
-    /// Row-major without gaps.
-    F32(Aligned<f32>),
-    /// Row-major without gaps.
-    Bf16(Aligned<bf16>),
+    /// All plain.
+    Plain(Groups),
     /// Output features stored in different ways, one after the other, quantised blocks among them.
     Parts(Vec<Part>),
 }
@@ -72,38 +71,6 @@ impl<T: Pod> Aligned<T> {
 impl<T: Pod> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         numbers_in_mut(&mut self.lines, self.len)
-    }
-}
-
-impl Values {
-    fn zeroed(len: usize, element: Element) -> Self {
-        match element {
-            Element::F32 => Self::F32(Aligned::zeroed(len)),
-            Element::Bf16 => Self::Bf16(Aligned::zeroed(len)),
-        }
-    }
-}
-
-/// Copies rows into a weight.
-struct FromRows<'a> {
-    rows: &'a CpuRows,
-    range: Range<usize>,
-    to: &'a mut CpuWeight,
-}
-
-impl Kernel for FromRows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let n_in = self.to.n_in;
-        for (i, row) in self.range.enumerate() {
-            let (place, from) = (i * n_in..(i + 1) * n_in, self.rows.part(row, 0..n_in));
-            match &mut self.to.values {
-                Values::F32(to) => ViewMut::F32(&mut to[place]).copy(simd, from),
-                Values::Bf16(to) => ViewMut::Bf16(&mut to[place]).copy(simd, from),
-                Values::Parts(_) => unreachable!("made as plain numbers"),
-            }
-        }
     }
 }
 
@@ -209,7 +176,7 @@ impl CpuRows {
 
 impl<'a> SharedRows<'a> {
     /// One row of all that `values` holds.
-    fn over(values: ViewMut<'a>) -> Self {
+    pub(crate) fn over(values: ViewMut<'a>) -> Self {
         let (start, width) = match values {
             ViewMut::F32(values) => (Start::F32(values.as_mut_ptr()), values.len()),
             ViewMut::Bf16(values) => (Start::Bf16(values.as_mut_ptr()), values.len()),
@@ -251,8 +218,9 @@ impl<'a> SharedRows<'a> {
 }
 
 impl CpuWeight {
-    /// Stacks `parts`; plain numbers are stored as `element`, and everything is multiplied in it.
-    pub(crate) fn new(parts: Vec<WeightPart>, element: Element) -> Self {
+    /// Stacks `parts`; plain numbers are stored as the backend's compact rows, and everything is multiplied so.
+    pub(crate) fn new(backend: &CpuBackend, parts: Vec<WeightPart>) -> Self {
+        let element = backend.element(Storage::Compact);
         let n_in = parts.first().map_or(0, |part| part.shape().1);
         for part in &parts {
             assert_eq!(part.shape().1, n_in, "weight: parts of different n_in");
@@ -262,16 +230,17 @@ impl CpuWeight {
         }
         let n_out = parts.iter().map(|part| part.shape().0).sum();
         let plain = parts.iter().map(|part| match part {
-            WeightPart::Values(matrix) => Some(matrix.values.as_slice()),
+            WeightPart::Values(matrix) => Some(matrix),
             WeightPart::Blocks(_) => None,
         });
         let values = match plain.collect::<Option<Vec<_>>>() {
             Some(all) => {
-                let all = all.into_iter().flatten().copied();
-                match element {
-                    Element::F32 => Values::F32(Aligned::collect(n_out * n_in, all)),
-                    Element::Bf16 => Values::Bf16(Aligned::collect(n_out * n_in, all.map(bf16::from_f32))),
-                }
+                let rows: Vec<View<'_>> = all
+                    .into_iter()
+                    .flat_map(|matrix| (0..matrix.n_row).map(move |row| (matrix, row * n_in)))
+                    .map(|(matrix, start)| View::F32(&matrix.values[start..start + n_in]))
+                    .collect();
+                Values::Plain(Groups::new(backend, &rows, n_in, element))
             }
             None => {
                 let mut first = 0;
@@ -309,52 +278,38 @@ impl CpuWeight {
         n_in: usize,
     ) -> Self {
         let (n_out, element) = (range.len(), backend.element(Storage::Compact));
-        let mut weight = Self { n_out, n_in, element, values: Values::zeroed(n_out * n_in, element) };
-        backend.tier.run(FromRows { rows, range, to: &mut weight });
-        weight
+        let rows: Vec<View<'_>> = range.map(|row| rows.part(row, 0..n_in)).collect();
+        let values = Values::Plain(Groups::new(backend, &rows, n_in, element));
+        Self { n_out, n_in, element, values }
     }
 
     /// Puts other numbers in the place of its own. Blocks become plain numbers: what is trained has no blocks.
     pub(crate) fn update(&mut self, backend: &CpuBackend, values: &[f32]) {
-        const TASK: usize = 1 << 16;
         assert_eq!(values.len(), self.n_out * self.n_in, "update: numbers of the weight");
         if matches!(self.values, Values::Parts(_)) {
-            self.values = Values::zeroed(values.len(), self.element);
+            self.values = Values::Plain(Groups::zeroed(self.n_out, self.n_in, self.element));
         }
-        let to = match &mut self.values {
-            Values::F32(to) => ViewMut::F32(&mut *to),
-            Values::Bf16(to) => ViewMut::Bf16(&mut *to),
-            Values::Parts(_) => unreachable!("replaced above"),
-        };
-        let to = SharedRows::over(to);
-        backend.pool.run(values.len().div_ceil(TASK), |task, _| {
-            let range = task * TASK..((task + 1) * TASK).min(values.len());
-            // SAFETY: each task has a range of its own.
-            let to = unsafe { to.part(0, range.clone()) };
-            backend.tier.run(crate::Copy(to, View::F32(&values[range])));
-        });
+        let Values::Plain(groups) = &mut self.values else { unreachable!("replaced above") };
+        let rows: Vec<View<'_>> = values.chunks_exact(self.n_in.max(1)).map(View::F32).collect();
+        groups.fill(backend, &rows);
     }
 
     /// Bytes of the numbers.
     pub(crate) fn bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => size_of_val::<[_]>(values),
-            Values::Bf16(values) => size_of_val::<[_]>(values),
+            Values::Plain(groups) => size_of_val(groups.words()),
             Values::Parts(parts) => parts.iter().map(Part::bytes).sum(),
         }
     }
 
-    /// All input features of one output feature, as `f32`: where they are, or in `scratch` of their number.
+    /// All input features of one output feature, as `f32`.
     #[inline(always)]
-    pub(crate) fn floats<'a, S: Simd>(&'a self, simd: S, out: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        let range = out * self.n_in..(out + 1) * self.n_in;
+    pub(crate) fn floats<S: Simd>(&self, simd: S, out: usize, to: &mut [f32]) {
         match &self.values {
-            Values::F32(values) => &values[range],
-            Values::Bf16(values) => View::Bf16(&values[range]).floats(simd, scratch),
+            Values::Plain(groups) => groups.floats(out, to),
             Values::Parts(parts) => {
                 let part = part_of(parts, out);
-                part.row(simd, out - part.rows.start, scratch);
-                scratch
+                part.row(simd, out - part.rows.start, to);
             }
         }
     }
@@ -370,9 +325,8 @@ impl Kernel for ReadWeight<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut scratch = vec![0.0; self.weight.n_in];
         for (row, to) in self.to.chunks_exact_mut(self.weight.n_in.max(1)).enumerate() {
-            to.copy_from_slice(self.weight.floats(simd, row, &mut scratch));
+            self.weight.floats(simd, row, to);
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::forward::Results;
-use super::pack::{Heads, Padded, head_columns};
+use super::pack::{Heads, Padded, Side, head_columns};
 use super::{Call, Segment};
 use crate::scratch::Scratch;
 use crate::simd::{Simd, exp_sum, largest};
@@ -13,6 +13,9 @@ use crate::storage::CpuRows;
 
 /// Keys that are worked on together.
 const KEYS: usize = 4;
+/// Rows of keys or values ahead of their use that their memory is asked for: a head's part of a row is too short for the
+/// hardware to notice that the next one follows, and pages lie anywhere.
+const AHEAD: usize = 16;
 
 /// Whether this way is the shorter one.
 pub fn suits(segment: &Segment) -> bool {
@@ -40,11 +43,16 @@ pub fn forward<S: Simd>(
     ];
     let [query, scores, sums, statistics, wide] = scratch.floats(sizes);
     let source = call.sources[call.query.buffer];
+    let ask_from = |side: Side, run: usize, first: usize, n_row: usize| {
+        (first..first + n_row).for_each(|row| ask(call, segment, side, kv_head, run, row));
+    };
+    ask_from(Side::Keys, 0, 0, AHEAD);
     super::pack::gather_heads(simd, source, row..row + 1, heads, pad, call.shape.scale, query);
-    for keys in &segment.keys {
+    for (run, keys) in segment.keys.iter().enumerate() {
         let place = call.stores[keys.store].keys;
         let (source, columns) = (call.sources[place.buffer], head_columns(place, kv_head, n));
         for first in (0..keys.len).step_by(KEYS) {
+            ask_from(Side::Keys, run, first + AHEAD, KEYS);
             let some = first..(first + KEYS).min(keys.len);
             read(simd, source, keys.first_row, some.clone(), columns.clone(), pad, wide);
             for (head, query) in query.chunks_exact(pad.stride).enumerate() {
@@ -60,6 +68,7 @@ pub fn forward<S: Simd>(
             }
         }
     }
+    ask_from(Side::Values, 0, 0, AHEAD);
     let each_head = scores.chunks_exact_mut(n_key.max(1)).zip(statistics.chunks_exact_mut(2));
     for (head, (scores, kept)) in each_head.enumerate() {
         segment.add_bias(simd, call, heads.first + head, segment.position(row), scores);
@@ -68,10 +77,11 @@ pub fn forward<S: Simd>(
         kept.copy_from_slice(&[sum, most + sum.ln()]);
     }
     sums.fill(0.0);
-    for keys in &segment.keys {
+    for (run, keys) in segment.keys.iter().enumerate() {
         let place = call.stores[keys.store].values;
         let (source, columns) = (call.sources[place.buffer], head_columns(place, kv_head, n));
         for first in (0..keys.len).step_by(KEYS) {
+            ask_from(Side::Values, run, first + AHEAD, KEYS);
             let some = first..(first + KEYS).min(keys.len);
             read(simd, source, keys.first_row, some.clone(), columns.clone(), pad, wide);
             for (head, sums) in sums.chunks_exact_mut(pad.stride).enumerate() {
@@ -94,6 +104,20 @@ pub fn forward<S: Simd>(
         sums.iter_mut().for_each(|value| *value /= kept[0]);
         // SAFETY: the row is the segment's, the head reads this key head, and the loop writes one at a time.
         unsafe { results.write(simd, row, heads.first + head, &sums[..n], kept[1]) };
+    }
+}
+
+/// Asks for the memory of a row of a run, or of the runs behind it where the run is shorter.
+#[inline(always)]
+fn ask(call: &Call<'_>, segment: &Segment, side: Side, kv_head: usize, run: usize, mut row: usize) {
+    for keys in segment.keys.get(run..).unwrap_or_default() {
+        if row < keys.len {
+            let store = call.stores[keys.store];
+            let place = if side == Side::Keys { store.keys } else { store.values };
+            let columns = head_columns(place, kv_head, call.shape.head_dim);
+            return call.sources[place.buffer].part(keys.first_row + row, columns).prefetch();
+        }
+        row -= keys.len;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::storage::{CpuRows, Element, SharedRows, View};
 /// Floats that are kept of each step of a row: its scale, and scale times sum of each half and of all.
 pub(super) const KEPT: usize = 4;
 /// Bytes ahead of its use that a weight is asked for.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 4096;
 
 /// Rows in eight bits.
 pub struct Quantised {
@@ -83,16 +83,28 @@ pub(super) fn eight_bits(x: &[f32; STEP]) -> ([f32; STEP / 4], [f32; KEPT]) {
             *most = if *most >= size { *most } else { size };
         }
     }
-    let is_nan = x.iter().fold(false, |is, x| is | x.is_nan());
-    let most = most.into_iter().fold(0.0, f32::max);
-    let scale = most / 127.0;
-    let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
-    let numbers: [i32; STEP] =
-        std::array::from_fn(|i| (x[i] * inverse + TO_INTEGER).to_bits() as i32 - TO_INTEGER.to_bits() as i32);
-    let bytes = numbers.map(|number| number as i8);
-    let sum = |half: &[i8]| half.iter().map(|a| i32::from(*a)).sum::<i32>() as f32 * scale;
-    let (first, second) = bytes.split_at(STEP / 2);
-    let (first, second) = (sum(first), sum(second));
+    let mut is_nan = false;
+    for x in x {
+        is_nan |= x.is_nan();
+    }
+    let mut largest = 0.0f32;
+    for most in most {
+        largest = largest.max(most);
+    }
+    let scale = largest / 127.0;
+    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    // Loops, not `map`: what that calls is not compiled for the tier's instructions.
+    let mut bytes = [0i8; STEP];
+    for (byte, x) in bytes.iter_mut().zip(x) {
+        let number = (x * inverse + TO_INTEGER).to_bits() as i32 - TO_INTEGER.to_bits() as i32;
+        *byte = number as i8;
+    }
+    let (mut first, mut second) = (0, 0);
+    for (a, b) in bytes[..STEP / 2].iter().zip(&bytes[STEP / 2..]) {
+        first += i32::from(*a);
+        second += i32::from(*b);
+    }
+    let (first, second) = (first as f32 * scale, second as f32 * scale);
     let words: [f32; STEP / 4] = bytemuck::cast(bytes);
     (words, [if is_nan { f32::NAN } else { scale }, first, second, first + second])
 }
@@ -195,6 +207,7 @@ pub(super) struct Operands<'a> {
 impl Operands<'_> {
     /// Sums of `M` rows from `row` with all rows of the group; returns `M`.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "an iterator over vectors would keep them in memory")]
     pub fn sums<S: Simd, L: Layout, const M: usize>(
         &self,
         simd: S,
@@ -220,30 +233,39 @@ impl Operands<'_> {
                     let [d, m] = L::scales(simd, block, step % L::STEPS, 0, lane);
                     let [d_second, m_second] =
                         if L::TWO_SCALES { L::scales(simd, block, step % L::STEPS, 1, lane) } else { [d, m] };
-                    for (i, sum) in sums.iter_mut().enumerate() {
-                        let at = (row + i) * n_step + step;
-                        let words = self.words.as_ptr().add(at * STEP / 4);
-                        let kept = self.steps.as_ptr().add(at * KEPT);
-                        let zero = simd.splat_word(0);
-                        let (mut first, mut second) = (zero, zero);
-                        for word in 0..4 {
-                            let a = simd.splat_word(*words.add(word));
-                            first = simd.dot_bytes(first, elements[word], a);
-                            let a = simd.splat_word(*words.add(4 + word));
-                            second = simd.dot_bytes(second, elements[4 + word], a);
+                    let words = self.words.as_ptr().add((row * n_step + step) * STEP / 4);
+                    let kept = self.steps.as_ptr().add((row * n_step + step) * KEPT);
+                    let (word_row, kept_row) = (n_step * STEP / 4, n_step * KEPT);
+                    // Row by row inside of word by word: the products of one row wait for each other.
+                    let mut products = [simd.splat_word(0); M];
+                    for word in 0..4 {
+                        for (i, products) in products.iter_mut().enumerate() {
+                            let a = simd.splat_word(*words.add(i * word_row + word));
+                            *products = simd.dot_bytes(*products, elements[word], a);
                         }
-                        let scale = simd.splat(*kept);
-                        if L::TWO_SCALES {
-                            let (first, second) = (simd.to_floats(first), simd.to_floats(second));
-                            *sum = simd.mul_add(simd.mul(first, scale), d, *sum);
-                            *sum = simd.mul_add(simd.mul(second, scale), d_second, *sum);
+                    }
+                    if L::TWO_SCALES {
+                        for (i, (sum, products)) in sums.iter_mut().zip(&mut products).enumerate() {
+                            let kept = kept.add(i * kept_row);
+                            let product = simd.mul(simd.to_floats(*products), simd.splat(*kept));
+                            *sum = simd.mul_add(product, d, *sum);
                             *sum = simd.mul_add(simd.splat(*kept.add(1)), m, *sum);
-                            *sum = simd.mul_add(simd.splat(*kept.add(2)), m_second, *sum);
-                        } else {
-                            let all = simd.to_floats(simd.add_words(first, second));
-                            *sum = simd.mul_add(simd.mul(all, scale), d, *sum);
-                            *sum = simd.mul_add(simd.splat(*kept.add(3)), m, *sum);
+                            *products = simd.splat_word(0);
                         }
+                    }
+                    for word in 4..8 {
+                        for (i, products) in products.iter_mut().enumerate() {
+                            let a = simd.splat_word(*words.add(i * word_row + word));
+                            *products = simd.dot_bytes(*products, elements[word], a);
+                        }
+                    }
+                    // What the elements of the last half (or of both) add.
+                    let rest = if L::TWO_SCALES { 2 } else { 3 };
+                    for (i, (sum, products)) in sums.iter_mut().zip(products).enumerate() {
+                        let kept = kept.add(i * kept_row);
+                        let product = simd.mul(simd.to_floats(products), simd.splat(*kept));
+                        *sum = simd.mul_add(product, d_second, *sum);
+                        *sum = simd.mul_add(simd.splat(*kept.add(rest)), m_second, *sum);
                     }
                 }
             }

@@ -60,6 +60,12 @@ impl Simd for Avx2 {
         unsafe { turn_square(from, to, to_row) }
     }
 
+    #[inline(always)]
+    unsafe fn turn_pairs(self, from: *const u32, from_word: usize, to: *mut u32, to_row: usize) {
+        // SAFETY: the instructions exist (`self`); memory is as the caller promises.
+        unsafe { turn_square_pairs(from, from_word, to, to_row) }
+    }
+
     intrinsics! {
         add(a, b) = _mm256_add_ps;
         sub(a, b) = _mm256_sub_ps;
@@ -189,12 +195,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn add_words(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: `self` exists, so the CPU has the instruction.
-        unsafe { _mm256_add_epi32(a, b) }
-    }
-
-    #[inline(always)]
     fn dot_bytes(self, sum: __m256i, left: __m256i, right: __m256i) -> __m256i {
         // SAFETY: `self` exists, so the CPU has the instructions.
         unsafe {
@@ -216,13 +216,10 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn sum_each(self, x: [__m256; 4]) -> [f32; 4] {
+        // Not `x.map`: what it calls is not compiled for these instructions.
+        let [a, b, c, d] = x;
         // SAFETY: `self` exists, so the CPU has the instructions.
-        unsafe {
-            sum_fours(x.map(
-                #[inline(always)]
-                |x| _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x)),
-            ))
-        }
+        unsafe { sum_fours([halve(a), halve(b), halve(c), halve(d)]) }
     }
 
     #[inline(always)]
@@ -260,6 +257,13 @@ pub(super) fn sum_fours([a, b, c, d]: [__m128; 4]) -> [f32; 4] {
     out
 }
 
+/// The sum of the halves.
+#[target_feature(enable = "avx")]
+#[inline]
+pub(super) fn halve(x: __m256) -> __m128 {
+    _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x))
+}
+
 /// [`Simd::turn`]: pairs of rows are interleaved, then pairs of those, then halves are exchanged.
 ///
 /// # Safety
@@ -293,6 +297,39 @@ pub(super) unsafe fn turn_square(from: [*const u32; SQUARE], to: *mut u32, to_ro
         for j in 0..4 {
             store(j, _mm256_permute2f128_ps::<0x20>(first[j], last[j]));
             store(j + 4, _mm256_permute2f128_ps::<0x31>(first[j], last[j]));
+        }
+    }
+}
+
+/// [`Simd::turn_pairs`]
+///
+/// # Safety
+/// As there, and the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn turn_square_pairs(from: *const u32, from_word: usize, to: *mut u32, to_row: usize) {
+    // SAFETY: as the caller promises; unaligned loads and stores need no alignment.
+    unsafe {
+        // In each 64 bits (two rows, two columns each): the first columns of both rows, then the second ones.
+        let order = _mm256_setr_epi8(
+            0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15, //
+            0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,
+        );
+        for half in 0..2 {
+            let word = |i: usize| {
+                let words = _mm256_loadu_si256(from.add((4 * half + i) * from_word).cast());
+                _mm256_shuffle_epi8(words, order)
+            };
+            let (a, b, c, d) = (word(0), word(1), word(2), word(3));
+            // Pairs of rows 0 and 2, then 1 and 3.
+            let (ab, cd) = (_mm256_unpacklo_epi64(a, b), _mm256_unpacklo_epi64(c, d));
+            let (ab_high, cd_high) = (_mm256_unpackhi_epi64(a, b), _mm256_unpackhi_epi64(c, d));
+            let store =
+                |pair: usize, value| _mm256_storeu_si256(to.add(pair * to_row + 8 * half).cast(), value);
+            store(0, _mm256_permute2x128_si256::<0x20>(ab, cd));
+            store(1, _mm256_permute2x128_si256::<0x20>(ab_high, cd_high));
+            store(2, _mm256_permute2x128_si256::<0x31>(ab, cd));
+            store(3, _mm256_permute2x128_si256::<0x31>(ab_high, cd_high));
         }
     }
 }

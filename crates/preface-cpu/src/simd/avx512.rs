@@ -5,7 +5,7 @@ use std::mem::transmute;
 
 use half::bf16;
 
-use super::avx2::{sum_fours, turn_square};
+use super::avx2::{halve, sum_fours, turn_square, turn_square_pairs};
 use super::{Kernel, SQUARE, Simd, add_pairs};
 
 /// Exists only where the CPU has AVX-512 F, BW, DQ and VL, and BF16 and VNNI if so called.
@@ -61,6 +61,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const TILE_VECTORS: usize = 4;
     const PANEL_ROWS: usize = 9;
     const PANEL_VECTORS: usize = 3;
+    const STRIP_ROWS: usize = 16;
+    const STRIP_VECTORS: usize = 1;
     type F32 = __m512;
     type I32 = __m512i;
 
@@ -85,6 +87,12 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn turn(self, from: [*const u32; SQUARE], to: *mut u32, to_row: usize) {
         // SAFETY: the instructions exist (`self`); memory is as the caller promises.
         unsafe { turn_square(from, to, to_row) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn_pairs(self, from: *const u32, from_word: usize, to: *mut u32, to_row: usize) {
+        // SAFETY: the instructions exist (`self`); memory is as the caller promises.
+        unsafe { turn_square_pairs(from, from_word, to, to_row) }
     }
 
     intrinsics! {
@@ -226,12 +234,6 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
-    fn add_words(self, a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: `self` exists, so the CPU has the instruction.
-        unsafe { _mm512_add_epi32(a, b) }
-    }
-
-    #[inline(always)]
     fn dot_bytes(self, sum: __m512i, left: __m512i, right: __m512i) -> __m512i {
         // SAFETY: `self` exists, so the CPU has the instructions.
         unsafe {
@@ -256,17 +258,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn sum_each(self, x: [__m512; 4]) -> [f32; 4] {
+        // Not `x.map`: what it calls is not compiled for these instructions.
+        let [a, b, c, d] = x;
         // SAFETY: `self` exists, so the CPU has the instructions.
-        unsafe {
-            let [a, b, c, d] = x.map(
-                #[inline(always)]
-                |x| {
-                    let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
-                    _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight))
-                },
-            );
-            sum_fours([a, b, c, d])
-        }
+        unsafe { sum_fours([quarter(a), quarter(b), quarter(c), quarter(d)]) }
     }
 
     #[inline(always)]
@@ -285,6 +280,13 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         // SAFETY: `self` exists, so the CPU has the instructions.
         unsafe { _mm512_reduce_max_ps(x) }
     }
+}
+
+/// The sum of the halves of the sum of the halves.
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn quarter(x: __m512) -> __m128 {
+    halve(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)))
 }
 
 /// Bits of numbers of which the upper halves are them rounded to bf16, to nearest even; a NaN becomes the quiet one.

@@ -28,7 +28,7 @@ pub use math::{
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{ComputeTile, DotRows, Dots, Tile, Words};
+pub use tile::{ComputeTile, Tile, Words};
 
 use half::bf16;
 
@@ -58,6 +58,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const PANEL_VECTORS: usize;
     /// Columns of a tile of a matrix product.
     const PANEL_COLUMNS: usize = Self::PANEL_VECTORS * Self::LANES;
+    /// Rows of a strip of a matrix product, at least [`Self::PANEL_ROWS`], and its vectors: see [`Tile`].
+    const STRIP_ROWS: usize = Self::PANEL_ROWS;
+    /// Vectors of a strip of a matrix product, at most those of a group of columns.
+    const STRIP_VECTORS: usize = Self::PANEL_VECTORS;
     /// The vector.
     type F32: Copy;
     /// As many 32-bit integers.
@@ -77,6 +81,29 @@ pub trait Simd: Copy + Send + Sync + 'static {
             for j in 0..SQUARE {
                 // SAFETY: as the caller promises.
                 unsafe { to.add(j * to_row + i).write(from.add(j).read()) };
+            }
+        }
+    }
+
+    /// Turns bf16 numbers into rows of pairs. Word `w` of row `r`, at `from[w * from_word + r]`, holds the columns `2 w` and
+    /// `2 w + 1` of the row; column `c` of the rows `2 p` and `2 p + 1` becomes word `c` of row `p` of `to`. [`SQUARE`] rows of
+    /// as many words, so half as many rows of twice as many.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `SQUARE` words from each of `SQUARE` places that are `from_word` words apart; `to` for
+    /// writing `2 SQUARE` words in each of `SQUARE / 2` rows that are `to_row` words apart.
+    #[inline(always)]
+    unsafe fn turn_pairs(self, from: *const u32, from_word: usize, to: *mut u32, to_row: usize) {
+        for pair in 0..SQUARE / 2 {
+            for word in 0..SQUARE {
+                // SAFETY: as the caller promises.
+                unsafe {
+                    let first = from.add(word * from_word + 2 * pair).read();
+                    let second = from.add(word * from_word + 2 * pair + 1).read();
+                    let to = to.add(pair * to_row + 2 * word);
+                    to.write(first & 0xffff | second << 16);
+                    to.add(1).write(first >> 16 | second & 0xffff_0000);
+                }
             }
         }
     }
@@ -150,8 +177,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn bits(self, x: Self::I32, right: i32, mask: u32) -> Self::I32;
     /// `a | b`
     fn or(self, a: Self::I32, b: Self::I32) -> Self::I32;
-    /// `a + b`
-    fn add_words(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// `sum + the four products of the bytes of each lane`: of `left` unsigned, of `right` signed.
     fn dot_bytes(self, sum: Self::I32, left: Self::I32, right: Self::I32) -> Self::I32;
     /// Signed integers to `f32`.

@@ -84,7 +84,6 @@ impl Simd for Neon {
             vandq_u32(rounded(second), vdupq_n_u32(0xffff_0000)),
         ));
         or(a, b) -> Integers = vorrq_u32(a, b);
-        add_words(a, b) -> Integers = vaddq_u32(a, b);
         dot_bytes(sum, left, right) -> Integers = vaddq_u32(sum, dot_four_bytes(left, right));
     }
 

@@ -147,11 +147,6 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn add_words(self, a: Self::I32, b: Self::I32) -> Self::I32 {
-        from_fn(|i| a[i].wrapping_add(b[i]))
-    }
-
-    #[inline(always)]
     fn dot_bytes(self, sum: Self::I32, left: Self::I32, right: Self::I32) -> Self::I32 {
         from_fn(|i| {
             let (left, right) = (left[i].to_le_bytes(), right[i].to_le_bytes());

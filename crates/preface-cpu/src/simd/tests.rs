@@ -3,8 +3,8 @@
 use half::bf16;
 
 use super::{
-    ComputeTile, DotRows, Dots, Kernel, Simd, Tile, Words, combine, dot, exp_sum, largest, map, narrow,
-    update, widen,
+    ComputeTile, Kernel, SQUARE, Simd, Tile, Words, combine, dot, exp_sum, largest, map, narrow, update,
+    widen,
 };
 use crate::guard::Guarded;
 use crate::tier::Tier;
@@ -93,78 +93,53 @@ fn words(kind: Words, seed: usize, n: usize) -> Vec<u32> {
     }
 }
 
-#[test]
-fn products_of_rows_as_they_lie_are_right_for_every_number_of_rows_and_length() {
-    for tier in Tier::available() {
-        for kind in [Words::Floats, Words::Pairs] {
-            for (n_left, n_right) in [(1, 1), (1, 4), (2, 3), (3, 5), (4, 4), (5, 9), (7, 2)] {
-                for depth in (0..36).chain([63, 64, 65]) {
-                    let left = Guarded::new(&words(kind, 1, n_left * depth));
-                    let right = Guarded::new(&words(kind, 2, n_right * depth));
-                    let start = numbers(3, n_left * n_right);
-                    let mut out = Guarded::new(&start);
-                    let dots = DotRows {
-                        left: left.as_ptr(),
-                        left_row: depth,
-                        n_left,
-                        right: right.as_ptr(),
-                        right_row: depth,
-                        n_right,
-                        depth,
-                        out: out.as_mut_ptr(),
-                        out_row: n_right,
-                        add: depth % 2 == 0,
-                    };
-                    // SAFETY: the operands have exactly these rows and words.
-                    tier.run(unsafe { Dots::new(kind, dots) });
-                    for (i, got) in out.iter().enumerate() {
-                        let row = |rows: &[u32], i: usize| rows[i * depth..(i + 1) * depth].to_vec();
-                        let sum = word_dot(kind, &row(&left, i / n_right), &row(&right, i % n_right));
-                        let want = sum + if dots.add { start[i] } else { 0.0 };
-                        assert_eq!(*got, want, "{tier:?} {kind:?} {n_left}x{depth}x{n_right}, element {i}");
-                    }
-                }
-            }
-        }
-    }
-}
-
 struct TileOf {
     kind: Words,
     rows: usize,
     depth: usize,
+    strip: bool,
 }
 
 impl Kernel for TileOf {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { kind, rows, depth } = self;
-        if rows > S::PANEL_ROWS {
+        let Self { kind, rows, depth, strip } = self;
+        let (most, vectors) =
+            if strip { (S::STRIP_ROWS, S::STRIP_VECTORS) } else { (S::PANEL_ROWS, S::PANEL_VECTORS) };
+        if rows > most {
             return;
         }
+        let n_column = vectors * S::LANES;
         let left = Guarded::new(&words(kind, 1, rows * depth));
-        let right = Guarded::new(&words(kind, 2, depth * S::PANEL_COLUMNS));
-        let start = numbers(3, rows * S::PANEL_COLUMNS);
-        let mut out = Guarded::new(&start);
-        let tile = Tile {
-            rows,
-            depth,
-            left: left.as_ptr(),
-            left_row: depth,
-            right: right.as_ptr(),
-            out: out.as_mut_ptr(),
-            out_row: S::PANEL_COLUMNS,
-            add: depth % 2 == 0,
-        };
-        // SAFETY: the operands have exactly these rows, words and columns.
-        simd.enter(unsafe { ComputeTile::new(kind, tile) });
-        for (i, got) in out.iter().enumerate() {
-            let (row, column) = (i / S::PANEL_COLUMNS, i % S::PANEL_COLUMNS);
-            let right: Vec<u32> = (0..depth).map(|k| right[k * S::PANEL_COLUMNS + column]).collect();
-            let sum = word_dot(kind, &left[row * depth..(row + 1) * depth], &right);
-            let want = sum + if tile.add { start[i] } else { 0.0 };
-            assert_eq!(*got, want, "{kind:?} {rows} rows, depth {depth}, element {i}");
+        let start = numbers(3, rows * n_column);
+        // Vectors side by side, or each a piece of memory of its own.
+        for (right_vector, right_step) in [(S::LANES, n_column), (depth * S::LANES, S::LANES)] {
+            let right = Guarded::new(&words(kind, 2, depth * n_column));
+            let mut out = Guarded::new(&start);
+            let tile = Tile {
+                rows,
+                vectors,
+                depth,
+                left: left.as_ptr(),
+                left_row: depth,
+                right: right.as_ptr(),
+                right_vector,
+                right_step,
+                out: out.as_mut_ptr(),
+                out_row: n_column,
+                add: depth % 2 == 0,
+            };
+            // SAFETY: the operands have exactly these rows, words and columns.
+            simd.enter(unsafe { ComputeTile::new(kind, tile) });
+            for (i, got) in out.iter().enumerate() {
+                let (row, column) = (i / n_column, i % n_column);
+                let at = |k: usize| k * right_step + column / S::LANES * right_vector + column % S::LANES;
+                let right: Vec<u32> = (0..depth).map(|k| right[at(k)]).collect();
+                let sum = word_dot(kind, &left[row * depth..(row + 1) * depth], &right);
+                let want = sum + if tile.add { start[i] } else { 0.0 };
+                assert_eq!(*got, want, "{kind:?} {rows} rows, depth {depth}, element {i}");
+            }
         }
     }
 }
@@ -173,11 +148,46 @@ impl Kernel for TileOf {
 fn tiles_are_right_for_every_number_of_rows_and_depth() {
     for tier in Tier::available() {
         for kind in [Words::Floats, Words::Pairs] {
-            for rows in 1..=9 {
+            for rows in 1..=16 {
                 for depth in [0, 1, 2, 3, 7, 16, 33] {
-                    tier.run(TileOf { kind, rows, depth });
+                    for strip in [false, true] {
+                        tier.run(TileOf { kind, rows, depth, strip });
+                    }
                 }
             }
         }
+    }
+}
+
+struct Turned;
+
+impl Kernel for Turned {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        const PAIRS: usize = SQUARE / 2;
+        for (from_word, to_row) in [(SQUARE, 2 * SQUARE), (SQUARE + 3, 2 * SQUARE + 5)] {
+            let words: Vec<u32> =
+                (0..(SQUARE - 1) * from_word + SQUARE).map(|i| i as u32 * 0x1_0003).collect();
+            let from = Guarded::new(&words);
+            let mut to = Guarded::new(&vec![0; (PAIRS - 1) * to_row + 2 * SQUARE]);
+            // SAFETY: both sides end with the last word that belongs to them.
+            unsafe { simd.turn_pairs(from.as_ptr(), from_word, to.as_mut_ptr(), to_row) };
+            for pair in 0..PAIRS {
+                for column in 0..2 * SQUARE {
+                    let half =
+                        |row: usize| from[column / 2 * from_word + row] >> (16 * (column % 2)) & 0xffff;
+                    let want = half(2 * pair) | half(2 * pair + 1) << 16;
+                    assert_eq!(to[pair * to_row + column], want, "pair {pair}, column {column}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn squares_of_pairs_are_turned() {
+    for tier in Tier::available() {
+        tier.run(Turned);
     }
 }

@@ -3,25 +3,34 @@
 //! A tile is `M` rows by `V` vectors of sums that stay in registers while the loop goes over the depth: each step loads
 //! `V` vectors of the right factor, broadcasts one word of each of the `M` rows of the left, and does `M V` multiply-adds.
 //! A *word* is 32 bits: one `f32`, or two neighbouring bf16 that one instruction multiplies and adds as a pair. The right
-//! factor is a *panel*, `[word][column]`, so that its loads are consecutive; the left factor lies as the rows lie.
+//! factor is a *panel*, `[word][column]`, or some groups of a weight as they lie ([`crate::groups`]), a vector of columns of
+//! each word in either; the left factor lies as the rows lie.
 //!
 //! Nine rows by three vectors is what 32 registers hold (27 sums, three vectors, one word); six by two for 16 registers.
+//! A *strip* is for a few rows and a weight that comes from main memory: the columns of one group, which is one piece of
+//! memory from the first word to the last, by up to [`Simd::STRIP_ROWS`] rows.
 
 use super::{Kernel, Simd, prefetch};
 
 /// Operands of a tile.
 #[derive(Clone, Copy)]
 pub struct Tile {
-    /// Rows, at most [`Simd::PANEL_ROWS`].
+    /// Rows, at most [`Simd::PANEL_ROWS`], of a strip [`Simd::STRIP_ROWS`].
     pub rows: usize,
+    /// Vectors of columns: [`Simd::PANEL_VECTORS`], of a strip [`Simd::STRIP_VECTORS`].
+    pub vectors: usize,
     /// Words to sum over.
     pub depth: usize,
     /// First word of the first row.
     pub left: *const u32,
     /// Words from one row to the next.
     pub left_row: usize,
-    /// The panel.
+    /// The first vector of the right factor's first word.
     pub right: *const u32,
+    /// Words from one of its vectors to the next.
+    pub right_vector: usize,
+    /// Words from a vector to that of the next word.
+    pub right_step: usize,
     /// First sum of the first row.
     pub out: *mut f32,
     /// Sums from one row to the next.
@@ -63,6 +72,9 @@ impl Multiply for Pairs {
     }
 }
 
+/// How many bytes ahead of its use a strip asks for memory: what arrives in the time that memory takes to answer.
+const AHEAD: usize = 4096;
+
 /// Computes one tile.
 pub struct ComputeTile {
     words: Words,
@@ -71,9 +83,9 @@ pub struct ComputeTile {
 
 impl ComputeTile {
     /// # Safety
-    /// For `rows` rows, `left` is valid for reading `depth` words of each and `out` for reading and writing
-    /// [`Simd::PANEL_VECTORS`] vectors of each; `right` is valid for reading `depth` rows of as many vectors; for the
-    /// instruction set that the kernel will be run with.
+    /// For `rows` rows, `left` is valid for reading `depth` words of each and `out` for reading and writing `vectors`
+    /// vectors of each; `right` is valid for reading `vectors` vectors of each of `depth` words; for the instruction set that
+    /// the kernel will be run with.
     pub unsafe fn new(words: Words, tile: Tile) -> Self {
         Self { words, tile }
     }
@@ -83,15 +95,11 @@ impl Kernel for ComputeTile {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // SAFETY: promised when `self` was made; the last parameter is the number of vectors.
+        // SAFETY: promised when `self` was made.
         unsafe {
-            match (self.words, S::PANEL_VECTORS) {
-                (Words::Floats, 3) => self.tile.rows::<S, Floats, 3>(simd),
-                (Words::Floats, 2) => self.tile.rows::<S, Floats, 2>(simd),
-                (Words::Floats, _) => self.tile.rows::<S, Floats, 1>(simd),
-                (Words::Pairs, 3) => self.tile.rows::<S, Pairs, 3>(simd),
-                (Words::Pairs, 2) => self.tile.rows::<S, Pairs, 2>(simd),
-                (Words::Pairs, _) => self.tile.rows::<S, Pairs, 1>(simd),
+            match self.words {
+                Words::Floats => self.tile.vectors::<S, Floats>(simd),
+                Words::Pairs => self.tile.vectors::<S, Pairs>(simd),
             }
         }
     }
@@ -99,33 +107,47 @@ impl Kernel for ComputeTile {
 
 impl Tile {
     /// # Safety
-    /// As [`ComputeTile::new`], and `V` is [`Simd::PANEL_VECTORS`].
+    /// As [`ComputeTile::new`].
     #[inline(always)]
-    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S) {
-        // SAFETY: as the caller promises.
+    unsafe fn vectors<S: Simd, W: Multiply>(self, simd: S) {
+        // SAFETY: as the caller promises; the last parameter is the number of vectors.
         unsafe {
-            match self.rows {
-                9 if S::PANEL_ROWS >= 9 => self.compute::<S, W, 9, V>(simd),
-                8 if S::PANEL_ROWS >= 8 => self.compute::<S, W, 8, V>(simd),
-                7 if S::PANEL_ROWS >= 7 => self.compute::<S, W, 7, V>(simd),
-                6 if S::PANEL_ROWS >= 6 => self.compute::<S, W, 6, V>(simd),
-                5 if S::PANEL_ROWS >= 5 => self.compute::<S, W, 5, V>(simd),
-                4 => self.compute::<S, W, 4, V>(simd),
-                3 => self.compute::<S, W, 3, V>(simd),
-                2 => self.compute::<S, W, 2, V>(simd),
-                1 => self.compute::<S, W, 1, V>(simd),
-                rows => unreachable!("a tile of {rows} rows"),
+            match self.vectors {
+                3 if const { S::PANEL_VECTORS == 3 || S::STRIP_VECTORS == 3 } => self.rows::<S, W, 3>(simd),
+                2 if const { S::PANEL_VECTORS == 2 || S::STRIP_VECTORS == 2 } => self.rows::<S, W, 2>(simd),
+                1 if const { S::PANEL_VECTORS == 1 || S::STRIP_VECTORS == 1 } => self.rows::<S, W, 1>(simd),
+                vectors => unreachable!("a tile of {vectors} vectors"),
             }
         }
     }
 
     /// # Safety
-    /// As [`ComputeTile::new`], `M` is the number of rows and `V` is [`Simd::PANEL_VECTORS`].
+    /// As [`ComputeTile::new`], and `V` is the number of vectors.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S) {
+        // Constants, so that what an instruction set does not use is not compiled.
+        macro_rules! match_rows {
+            ($($rows:literal)*) => {
+                match self.rows {
+                    $($rows if const {
+                        V == S::PANEL_VECTORS && $rows <= S::PANEL_ROWS
+                            || V == S::STRIP_VECTORS && $rows <= S::STRIP_ROWS
+                    } => self.compute::<S, W, $rows, V>(simd),)*
+                    rows => unreachable!("a tile of {rows} rows"),
+                }
+            };
+        }
+        // SAFETY: as the caller promises; the third parameter is the number of rows.
+        unsafe { match_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16) }
+    }
+
+    /// # Safety
+    /// As [`ComputeTile::new`], `M` is the number of rows and `V` that of vectors.
     #[inline(always)]
     unsafe fn compute<S: Simd, W: Multiply, const M: usize, const V: usize>(self, simd: S) {
-        let Self { depth, left, left_row, right, out, out_row, add, .. } = self;
+        let Self { depth, left, left_row, right, right_vector, right_step, out, out_row, add, .. } = self;
         // SAFETY: offsets are of rows below `M`, of words below `depth` and of vectors below `V`, which the caller
-        // promises to be readable (and writable, in `out`). Rows of bf16 may be unaligned words.
+        // promises to be readable (and writable, in `out`). Rows of bf16 may be unaligned words. A prefetch may point anywhere.
         unsafe {
             let mut sums = [[simd.splat(0.0); V]; M];
             if add {
@@ -135,13 +157,16 @@ impl Tile {
                     }
                 }
             }
-            let mut panel = right.cast::<f32>();
+            let mut next = right.cast::<f32>();
             for k in 0..depth {
+                if V < S::PANEL_VECTORS {
+                    prefetch(next.cast::<u8>().wrapping_add(AHEAD), 1);
+                }
                 let mut vectors = [simd.splat(0.0); V];
                 for (v, vector) in vectors.iter_mut().enumerate() {
-                    *vector = simd.load_at(panel.add(v * S::LANES));
+                    *vector = simd.load_at(next.add(v * right_vector));
                 }
-                panel = panel.add(V * S::LANES);
+                next = next.wrapping_add(right_step);
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let word = left.add(i * left_row + k).read_unaligned();
                     let word = simd.splat(f32::from_bits(word));
@@ -157,141 +182,4 @@ impl Tile {
             }
         }
     }
-}
-
-/// Products of a few rows with a weight as it lies: `N` of its rows at a time, each with `M` rows of the left factor,
-/// vectors along the depth. Nothing is packed, because each element of the weight is used a few times only.
-pub struct Dots {
-    words: Words,
-    dots: DotRows,
-}
-
-/// How many rows of the weight [`Dots`] reads ahead: some thousand bytes.
-const PREFETCH_ROWS: usize = 8;
-
-/// Operands of [`Dots`]. Both sides are rows of whole words.
-#[derive(Clone, Copy)]
-pub struct DotRows {
-    pub left: *const u32,
-    pub left_row: usize,
-    pub n_left: usize,
-    pub right: *const u32,
-    pub right_row: usize,
-    pub n_right: usize,
-    pub depth: usize,
-    pub out: *mut f32,
-    pub out_row: usize,
-    pub add: bool,
-}
-
-impl Dots {
-    /// # Safety
-    /// `left` is valid for reading `n_left` rows, and `right` for reading `n_right` rows, of `depth` words each; `out`
-    /// for reading and writing `n_left` rows of `n_right` sums.
-    pub unsafe fn new(words: Words, dots: DotRows) -> Self {
-        Self { words, dots }
-    }
-}
-
-impl Kernel for Dots {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        // SAFETY: promised when `self` was made.
-        unsafe {
-            match self.words {
-                Words::Floats => self.dots.blocks::<S, Floats>(simd),
-                Words::Pairs => self.dots.blocks::<S, Pairs>(simd),
-            }
-        }
-    }
-}
-
-impl DotRows {
-    /// # Safety
-    /// As [`Dots::new`].
-    #[inline(always)]
-    unsafe fn blocks<S: Simd, W: Multiply>(self, simd: S) {
-        let Self { n_left, n_right, .. } = self;
-        for right in (0..n_right).step_by(4) {
-            for left in (0..n_left).step_by(4) {
-                // SAFETY: as the caller promises, for rows below `n_left` and `n_right`.
-                unsafe {
-                    match ((n_left - left).min(4), (n_right - right).min(4)) {
-                        (4, 4) => self.compute::<S, W, 4, 4>(simd, left, right),
-                        (3, 4) => self.compute::<S, W, 3, 4>(simd, left, right),
-                        (2, 4) => self.compute::<S, W, 2, 4>(simd, left, right),
-                        (1, 4) => self.compute::<S, W, 1, 4>(simd, left, right),
-                        (rows, columns) => {
-                            for i in 0..rows {
-                                for j in 0..columns {
-                                    self.compute::<S, W, 1, 1>(simd, left + i, right + j);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// `M` rows from `first_left` and `N` rows from `first_right` exist.
-    #[inline(always)]
-    unsafe fn compute<S: Simd, W: Multiply, const M: usize, const N: usize>(
-        self,
-        simd: S,
-        first_left: usize,
-        first_right: usize,
-    ) {
-        let Self { left, left_row, right, right_row, depth, out, out_row, add, .. } = self;
-        let whole = depth - depth % S::LANES;
-        // SAFETY: rows exist as the caller promises; words are below `depth`, in whole vectors below `whole` and one by
-        // one above. Unaligned loads are allowed.
-        unsafe {
-            let left: [*const u32; M] = std::array::from_fn(|i| left.add((first_left + i) * left_row));
-            let right: [*const u32; N] = std::array::from_fn(|j| right.add((first_right + j) * right_row));
-            let mut sums = [[simd.splat(0.0); N]; M];
-            for k in (0..whole).step_by(S::LANES) {
-                let mut vectors = [simd.splat(0.0); N];
-                for (vector, row) in vectors.iter_mut().zip(right) {
-                    // The weight is read once, from main memory, in pieces too short for the hardware's prefetcher.
-                    prefetch(row.wrapping_add(k + PREFETCH_ROWS * right_row).cast(), 1);
-                    *vector = simd.load_at(row.add(k).cast());
-                }
-                for (sums, row) in sums.iter_mut().zip(left) {
-                    let vector = simd.load_at(row.add(k).cast());
-                    for (sum, right) in sums.iter_mut().zip(vectors) {
-                        *sum = W::step(simd, vector, right, *sum);
-                    }
-                }
-            }
-            for k in whole..depth {
-                // One word in the first lane; zeros elsewhere add nothing.
-                for (sums, left) in sums.iter_mut().zip(left) {
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = W::step(simd, word(simd, left.add(k)), word(simd, right.add(k)), *sum);
-                    }
-                }
-            }
-            for (i, sums) in sums.into_iter().enumerate() {
-                let out = out.add((first_left + i) * out_row + first_right);
-                let put = |j: usize, sum: f32| *out.add(j) = if add { *out.add(j) } else { 0.0 } + sum;
-                match sums.first_chunk::<4>() {
-                    Some(four) => {
-                        simd.sum_each(*four).into_iter().enumerate().for_each(|(j, sum)| put(j, sum))
-                    }
-                    None => sums.into_iter().enumerate().for_each(|(j, sum)| put(j, simd.sum(sum))),
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// `from` is valid for reading a word.
-#[inline(always)]
-unsafe fn word<S: Simd>(simd: S, from: *const u32) -> S::F32 {
-    // SAFETY: as the caller promises.
-    simd.load_part(&[f32::from_bits(unsafe { from.read_unaligned() })], 0.0)
 }
