@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for GuardPages {
             return unsafe { System.alloc(layout) };
         }
         let (page, inner, whole) = pages(layout.size());
-        if layout.size() % layout.align() != 0 || page % layout.align() != 0 {
+        if !layout.size().is_multiple_of(layout.align()) || !page.is_multiple_of(layout.align()) {
             return null_mut();
         }
         // SAFETY: a new anonymous mapping without access, then access to all but its last page; both are checked.

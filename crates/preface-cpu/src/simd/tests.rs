@@ -128,7 +128,7 @@ impl Kernel for TileOf {
                 right_step,
                 out: out.as_mut_ptr(),
                 out_row: n_column,
-                add: depth % 2 == 0,
+                add: depth.is_multiple_of(2),
             };
             // SAFETY: the operands have exactly these rows, words and columns.
             simd.enter(unsafe { ComputeTile::new(kind, tile) });
