@@ -147,13 +147,35 @@ pub struct Bottleneck<B: Backend> {
     pub grads: [ParameterGrad; 3],
 }
 
-/// Embeddings of no token, ahead of every text. They run through the model as tokens do, at the first positions.
+/// Embeddings of no token, which run through the model as tokens do, at the positions where they stand.
 pub struct SoftPrompt<B: Backend> {
     /// Number of rows.
     pub len: usize,
+    /// Where they stand.
+    pub place: SoftPlace,
     /// `[len, d_model]`
     pub rows: B::Rows,
     /// Where their gradient begins.
+    pub grad: usize,
+    /// What is added to their keys and values, if anything.
+    pub added: Option<AddedRows<B>>,
+}
+
+/// Where a soft prompt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoftPlace {
+    /// Ahead of every text.
+    Start,
+    /// Between prompt and completion. In a cache: behind the first tokens that a sequence is fed.
+    BehindPrompt,
+}
+
+/// Numbers that are added, layer by layer, to the keys and values that the model computes of a soft prompt's rows, ahead of
+/// rotary embedding.
+pub struct AddedRows<B: Backend> {
+    /// For each layer `[len, (n_head + 2 * n_kv_head) * head_dim]`: zeros in the queries' columns, then keys and values.
+    pub layers: Vec<B::Rows>,
+    /// Where the gradient of the first layer's begins; the others follow. What it holds for queries means nothing.
     pub grad: usize,
 }
 

@@ -13,7 +13,7 @@ use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowMask
 
 use crate::encoder_batch::{EncoderBatch, EncoderRows};
 use crate::layer::{RowMasks, Selected};
-use crate::soft::{SoftRows, behind_soft_prompt};
+use crate::soft::SoftRows;
 use crate::trie::{Input, Node, Trie};
 use crate::{Attachments, ModelError, ModelSpec, PerPlace, PrefixPlace, Segment};
 
@@ -153,7 +153,10 @@ impl<B: Backend> Batch<B> {
         }
         let longer: Vec<Vec<u32>> = sequences
             .iter()
-            .map(|sequence| behind_soft_prompt(spec.vocab_size, attachments.soft_len(), sequence.tokens))
+            .map(|sequence| match &attachments.soft_prompt {
+                Some(soft) => soft.among(spec.vocab_size, sequence.tokens, sequence.first_target.max(1)),
+                None => sequence.tokens.to_vec(),
+            })
             .collect();
         let sequences: Vec<Sequence<'_>> = sequences
             .iter()

@@ -17,8 +17,8 @@ use preface_backend::{AttentionPlan, Backend, KeyRun, QueryRun, Storage};
 use crate::batch::{Prefix, check_length, check_source, check_tokens};
 use crate::encoder_batch::{EncoderRows, cross_runs};
 use crate::layer::{Encoded, Selected, Text};
-use crate::model::CrossRows;
-use crate::soft::{SoftRows, behind_soft_prompt};
+use crate::model::{CrossRows, PassRows};
+use crate::soft::SoftRows;
 use crate::{Attachments, Model, ModelError, PrefixPlace};
 
 /// Rows of a page.
@@ -216,8 +216,11 @@ impl<'a, B: Backend> KvCache<'a, B> {
         let mut last_rows: Vec<u32> = Vec::new();
         for feed in feeds {
             // The soft prompt runs with the first tokens of a sequence.
-            let soft_len = if self.cached(feed.sequence).len == 0 { self.attachments.soft_len() } else { 0 };
-            let tokens = behind_soft_prompt(spec.vocab_size, soft_len, feed.tokens);
+            let soft = self.attachments.soft_prompt.as_ref().filter(|_| self.cached(feed.sequence).len == 0);
+            let tokens = match soft {
+                Some(soft) => soft.among(spec.vocab_size, feed.tokens, feed.tokens.len()),
+                None => feed.tokens.to_vec(),
+            };
             self.reserve(feed.sequence, tokens.len());
             let cached = self.sequences[feed.sequence.0].as_mut().expect("checked above");
             let (first, first_row) = (cached.len, ids.len());
@@ -255,9 +258,10 @@ impl<'a, B: Backend> KvCache<'a, B> {
         let (plan, cross_plan) = (backend.plan(&plan), has_encoder.then(|| backend.plan(&cross_plan)));
         let encoded = Encoded::Keys(&self.encoded.layers);
         let cross = cross_plan.as_ref().map(|plan| CrossRows { plan, masks: None, encoded });
-        let pass = model.pass(&positions, &plan, cross, self.attachments, Some(&selected), None);
         let soft = SoftRows::take(backend, model.spec.vocab_size, &mut ids);
-        let mut x = model.embed_tokens(&pass.own, &backend.index(&ids), soft.as_ref(), ids.len());
+        let rows = PassRows { positions: &positions, plan: &plan, soft: soft.as_ref(), masks: None };
+        let pass = model.pass(rows, cross, self.attachments, Some(&selected));
+        let mut x = model.embed_tokens(&pass.own, &backend.index(&ids), ids.len());
         for (layer, (block, rows)) in model.decoder.blocks.iter().zip(&mut self.text.layers).enumerate() {
             x = block.forward(&pass, layer, &x, Text::Cache { rows, slots: &slots });
         }

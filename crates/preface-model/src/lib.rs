@@ -29,8 +29,8 @@ mod weight_format;
 pub mod weights;
 
 pub use attachments::{
-    Attachments, AttachmentsGrad, Bottleneck, LowRank, ModelDropout, ParameterGrad, PerPlace, PrefixPlace,
-    Segment, SoftPrompt,
+    AddedRows, Attachments, AttachmentsGrad, Bottleneck, LowRank, ModelDropout, ParameterGrad, PerPlace,
+    PrefixPlace, Segment, SoftPlace, SoftPrompt,
 };
 pub use batch::{Batch, Sequence, Work, packed_rows};
 pub use builtin::SCHEME as BUILTIN_SCHEME;

@@ -17,7 +17,7 @@ use crate::layer::{
 use crate::model::HeadBias;
 use crate::tokenizer::{SpecialTokens, TargetConfig, TargetTokens, Tokenizer, TokenizerError};
 use crate::weight_format::Keep;
-use crate::weights::{SafetensorsFile, TensorSource, Weights, WeightsError};
+use crate::weights::{InitialWeights, SafetensorsFile, TensorSource, Weights, WeightsError};
 use crate::{
     Family, Model, ModelDropout, ModelSpec, Part, Positions, PrefixPlace, Site, Stack, StackSpec,
     WeightFormat, builtin,
@@ -171,6 +171,45 @@ impl ModelFiles {
         let spec = family::spec(&Config::HuggingFace { path: &path, json: &json })?;
         let weights = SafetensorsFile::from_bytes(&path.to_string_lossy(), files.weights)?;
         Ok(Self { path, weights: Weights::Safetensors(weights), naming: Naming::HuggingFace, spec })
+    }
+
+    /// A model that starts from random weights, as `transformers` starts one of its family: a folder with config.json, or
+    /// `builtin:NAME`. Weights that lie with it are left alone.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn untrained(name: &str, seed: u64) -> Result<Self, LoadError> {
+        let (path, config_path, json) = match name.strip_prefix(builtin::SCHEME) {
+            Some(name) => {
+                let files =
+                    builtin::find(name).ok_or_else(|| LoadError::UnknownBuiltin { name: name.into() })?;
+                let path = PathBuf::from(format!("{}{name}", builtin::SCHEME));
+                let json = serde_json::from_str(files.config)
+                    .map_err(|source| LoadError::Json { path: path.clone(), source })?;
+                (path.clone(), path, json)
+            }
+            None => {
+                let path = PathBuf::from(name);
+                let config_path = path.join("config.json");
+                if !config_path.exists() {
+                    let reason =
+                        "a model from scratch needs a folder with config.json and a tokenizer".into();
+                    return Err(LoadError::NotAModel { path, reason });
+                }
+                let json = read_json(&config_path)?;
+                (path, config_path, json)
+            }
+        };
+        let spec = family::spec(&Config::HuggingFace { path: &config_path, json: &json })?;
+        // A config is not trusted with more: every layer's tensors are listed.
+        const MOST_LAYERS: usize = 10_000;
+        let n_layer = spec.n_layer + spec.encoder.map_or(0, |encoder| encoder.n_layer);
+        if n_layer > MOST_LAYERS {
+            let (key, got) = ("number of layers".into(), n_layer.to_string());
+            return Err(LoadError::WrongValue { path: config_path, key, want: "at most 10000", got });
+        }
+        let weights = InitialWeights::new(&config_path, seed, family::initial_tensors(&spec, &json))?;
+        Ok(Self { path, weights: Weights::Initial(weights), naming: Naming::HuggingFace, spec })
     }
 
     /// What was opened.

@@ -40,6 +40,18 @@ pub(crate) struct CrossRows<'a, B: Backend> {
     pub encoded: Encoded<'a, B>,
 }
 
+/// What the rows of a decoder's pass are.
+#[derive(Clone, Copy)]
+pub(crate) struct PassRows<'a, B: Backend> {
+    pub positions: &'a B::Index,
+    /// Who sees whom.
+    pub plan: &'a B::Plan,
+    /// Which of them are a soft prompt's.
+    pub soft: Option<&'a SoftRows<B>>,
+    /// Their dropout masks; none where nothing is dropped.
+    pub masks: Option<&'a RowMasks<B>>,
+}
+
 /// An encoder's pass, with what its backward needs.
 struct EncoderKept<B: Backend> {
     /// The lowest thing in it that is trained: the backward ends there.
@@ -151,7 +163,7 @@ impl<B: Backend> Model<B> {
         let lowest = attachments.lowest(Stack::Decoder).unwrap_or(Depth::ABOVE);
         let d_x = self.decoder.backward(&pass, first, kept, d_x, d_states.as_mut(), grads, lowest);
         if lowest == Depth::INPUT {
-            self.embed_backward(&pass.own, &batch.ids, batch.soft.as_ref(), batch.n_row, d_x, grads);
+            self.embed_backward(&pass.own, &batch.ids, batch.n_row, d_x, grads);
         }
         if let (Some(sources), Some(encoder), Some(d_states)) = (&batch.encoder, encoder, d_states) {
             let (stack, pass) = (self.encoder_stack(), self.encoder_pass(sources, attachments));
@@ -159,7 +171,7 @@ impl<B: Backend> Model<B> {
             let d_x = stack.leave_backward(&pass.own, &x, d_states, grads);
             let d_x = stack.backward(&pass, first, blocks, d_x, None, grads, lowest);
             if lowest == Depth::INPUT {
-                self.embed_backward(&pass.own, &sources.ids, None, sources.n_row, d_x, grads);
+                self.embed_backward(&pass.own, &sources.ids, sources.n_row, d_x, grads);
             }
         }
         backend.read(&loss)
@@ -170,13 +182,12 @@ impl<B: Backend> Model<B> {
         &self,
         context: &Context<'_, B>,
         ids: &B::Index,
-        soft: Option<&SoftRows<B>>,
         n_row: usize,
         d_x: B::Rows,
         grads: &mut AttachmentsGrad<B>,
     ) {
         let (backend, attachments, side) = (&self.backend, context.attachments, context.side());
-        let x = || self.embedded(context, ids, soft, n_row);
+        let x = || self.embedded(context, ids, n_row);
         let d_x = self.stack(side).enter_backward(context, x, d_x, grads);
         let scale = self.spec.embedding_scale;
         let tables = [(Site::Embedding, ids, scale), (Site::Positions(side), context.positions, 1.0)];
@@ -185,7 +196,7 @@ impl<B: Backend> Model<B> {
                 backend.embed_grad(ids, scale, &d_x, place.weight, &mut grads.flat);
             }
         }
-        if let (Some(soft), Some(prompt)) = (soft, &attachments.soft_prompt) {
+        if let (Some(soft), Some(prompt)) = (context.soft, &attachments.soft_prompt) {
             soft.backward(backend, prompt, &d_x, &mut grads.flat);
         }
     }
@@ -203,7 +214,7 @@ impl<B: Backend> Model<B> {
     /// The output of the encoder, `[n_row, d_model]`, for sources that are packed.
     pub(crate) fn encode(&self, sources: &EncoderBatch<B>, attachments: &Attachments<B>) -> B::Rows {
         let (stack, pass) = (self.encoder_stack(), self.encoder_pass(sources, attachments));
-        let x = self.embed_tokens(&pass.own, &sources.ids, None, sources.n_row);
+        let x = self.embed_tokens(&pass.own, &sources.ids, sources.n_row);
         let x = stack.forward(&pass, 0..stack.blocks.len(), x);
         stack.leave(&pass.own, &x).unwrap_or(x)
     }
@@ -236,27 +247,15 @@ impl<B: Backend> Model<B> {
     }
 
     /// A stack's input: token embeddings and rows of the soft prompt, with positions and norm where the model has them.
-    pub(crate) fn embed_tokens(
-        &self,
-        context: &Context<'_, B>,
-        ids: &B::Index,
-        soft: Option<&SoftRows<B>>,
-        n_row: usize,
-    ) -> B::Rows {
-        self.stack(context.side()).enter(context, self.embedded(context, ids, soft, n_row))
+    pub(crate) fn embed_tokens(&self, context: &Context<'_, B>, ids: &B::Index, n_row: usize) -> B::Rows {
+        self.stack(context.side()).enter(context, self.embedded(context, ids, n_row))
     }
 
     /// The same ahead of the norm.
-    fn embedded(
-        &self,
-        context: &Context<'_, B>,
-        ids: &B::Index,
-        soft: Option<&SoftRows<B>>,
-        n_row: usize,
-    ) -> B::Rows {
+    fn embedded(&self, context: &Context<'_, B>, ids: &B::Index, n_row: usize) -> B::Rows {
         let mut x = self.backend.rows(n_row, self.spec.d_model, Storage::Exact);
         self.backend.embed(&self.embedding, ids, self.spec.embedding_scale, &mut x);
-        if let (Some(soft), Some(prompt)) = (soft, &context.attachments.soft_prompt) {
+        if let (Some(soft), Some(prompt)) = (context.soft, &context.attachments.soft_prompt) {
             soft.embed(&self.backend, prompt, &mut x);
         }
         if let Some(table) = &self.stack(context.side()).position_embedding {
@@ -266,7 +265,7 @@ impl<B: Backend> Model<B> {
     }
 
     fn embed(&self, context: &Context<'_, B>, batch: &Batch<B>) -> B::Rows {
-        self.embed_tokens(context, &batch.ids, batch.soft.as_ref(), batch.n_row)
+        self.embed_tokens(context, &batch.ids, batch.n_row)
     }
 
     /// The lowest block of the decoder that is run for its own sake, and its input.
@@ -331,8 +330,9 @@ impl<B: Backend> Model<B> {
         let positions = self.backend.index(&rows.map(|row| self.spec.position_row(row)).collect::<Vec<_>>());
         let plan = self.backend.plan(&AttentionPlan { runs: vec![run] });
         let none = Attachments::none();
-        let pass = self.pass(&positions, &plan, None, &none, None, None);
-        let x = self.embed_tokens(&pass.own, &self.backend.index(tokens), None, tokens.len());
+        let rows = PassRows { positions: &positions, plan: &plan, soft: None, masks: None };
+        let pass = self.pass(rows, None, &none, None);
+        let x = self.embed_tokens(&pass.own, &self.backend.index(tokens), tokens.len());
         self.backend.read(&self.decoder.forward(&pass, 0..layer, x))
     }
 
@@ -352,7 +352,7 @@ impl<B: Backend> Model<B> {
     ) -> EncoderKept<B> {
         let (stack, pass) = (self.encoder_stack(), self.encoder_pass(sources, attachments));
         let first = lowest.first_block(stack.blocks.len());
-        let x = self.embed_tokens(&pass.own, &sources.ids, None, sources.n_row);
+        let x = self.embed_tokens(&pass.own, &sources.ids, sources.n_row);
         let x = stack.forward(&pass, 0..first, x);
         let (x, blocks) = stack.forward_keep(&pass, first, x, self.recompute);
         let states = stack.leave(&pass.own, &x);
@@ -395,6 +395,7 @@ impl<B: Backend> Model<B> {
             selected: None,
             n_layer: stack.blocks.len(),
             attachments,
+            soft: None,
             masks: sources.masks.as_ref(),
         }
     }
@@ -421,19 +422,20 @@ impl<B: Backend> Model<B> {
             }
             _ => None,
         };
-        self.pass(&batch.positions, &batch.plan, cross, attachments, selected, batch.masks.as_ref())
+        let Batch { positions, plan, soft, masks, .. } = batch;
+        let rows = PassRows { positions, plan, soft: soft.as_ref(), masks: masks.as_ref() };
+        self.pass(rows, cross, attachments, selected)
     }
 
     /// What the decoder's blocks share.
     pub(crate) fn pass<'a>(
         &'a self,
-        positions: &'a B::Index,
-        plan: &'a B::Plan,
+        rows: PassRows<'a, B>,
         cross: Option<CrossRows<'a, B>>,
         attachments: &'a Attachments<B>,
         selected: Option<&'a Selected<B>>,
-        masks: Option<&'a RowMasks<B>>,
     ) -> Pass<'a, B> {
+        let PassRows { positions, plan, soft, masks } = rows;
         let own = Context {
             backend: &self.backend,
             place: PrefixPlace::Decoder,
@@ -445,6 +447,7 @@ impl<B: Backend> Model<B> {
             selected,
             n_layer: self.decoder.blocks.len(),
             attachments,
+            soft,
             masks,
         };
         let cross = cross.map(|CrossRows { plan, masks: source_masks, encoded }| {

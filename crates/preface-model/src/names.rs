@@ -82,43 +82,63 @@ impl ModelSpec {
         parts.collect()
     }
 
-    /// Columns that a linear module of a block takes in.
-    ///
-    /// # Panics
-    /// If it is none.
+    /// All modules with parameters, from the embedding to the head.
+    pub fn sites(&self) -> Vec<Site> {
+        const PARTS: [Part; 10] = [
+            Part::AttentionNorm,
+            Part::Qkv,
+            Part::AttentionOutput,
+            Part::CrossNorm,
+            Part::CrossQuery,
+            Part::CrossKeys,
+            Part::CrossOutput,
+            Part::FeedForwardNorm,
+            Part::Up,
+            Part::Down,
+        ];
+        // A table of sines is not trained, in `transformers` neither.
+        let learned = matches!(self.positions, Positions::Learned { .. });
+        let relative = matches!(self.positions, Positions::Relative { .. });
+        let encoder = self.encoder.map(|encoder| (Stack::Encoder, encoder.n_layer));
+        let stacks = encoder.into_iter().chain([(Stack::Decoder, self.n_layer)]);
+        let stacks = stacks.flat_map(|(stack, n_layer)| {
+            let has_cross = stack == Stack::Decoder && self.encoder.is_some();
+            let parts = PARTS.into_iter().filter(move |part| has_cross || !part.is_cross());
+            let blocks = (0..n_layer)
+                .flat_map(move |layer| parts.clone().map(move |part| Site::Block { stack, layer, part }));
+            let before = [
+                learned.then_some(Site::Positions(stack)),
+                self.embedding_norm.then_some(Site::EmbeddingNorm(stack)),
+                relative.then_some(Site::RelativeBias(stack)),
+            ];
+            let last = self.final_norm.then_some(Site::FinalNorm(stack));
+            before.into_iter().flatten().chain(blocks).chain(last)
+        });
+        let head = (!self.tied_head).then_some(Site::Head);
+        std::iter::once(Site::Embedding).chain(stacks).chain(head).collect()
+    }
+
+    /// Columns of a module's weight; 1 of a norm's.
     pub fn n_in(&self, site: Site) -> usize {
-        let Site::Block { stack, part, .. } = site else { panic!("{site} is in no block") };
-        let shapes = match stack {
+        let shapes = |stack| match stack {
             Stack::Encoder => self.encoder.expect("a site of a model with an encoder"),
             Stack::Decoder => self.decoder(),
         };
-        match part {
-            Part::AttentionOutput | Part::CrossOutput => shapes.n_head * shapes.head_dim,
-            Part::Down => shapes.d_ff,
+        match site {
+            Site::Block { stack, part: Part::AttentionOutput | Part::CrossOutput, .. } => {
+                shapes(stack).n_head * shapes(stack).head_dim
+            }
+            Site::Block { stack, part: Part::Down, .. } => shapes(stack).d_ff,
+            Site::RelativeBias(stack) => shapes(stack).n_head,
+            norm if norm.is_norm() => 1,
             _ => self.d_model,
         }
     }
 
     /// The linear modules of all blocks, stack by stack.
     pub fn linear_sites(&self) -> Vec<Site> {
-        const OWN: [Part; 4] = [Part::Qkv, Part::AttentionOutput, Part::Up, Part::Down];
-        const WITH_CROSS: [Part; 7] = [
-            Part::Qkv,
-            Part::AttentionOutput,
-            Part::CrossQuery,
-            Part::CrossKeys,
-            Part::CrossOutput,
-            Part::Up,
-            Part::Down,
-        ];
-        let parts: &[Part] = if self.encoder.is_some() { &WITH_CROSS } else { &OWN };
-        let encoder = self.encoder.iter().map(|encoder| (Stack::Encoder, encoder.n_layer, &OWN[..]));
-        let stacks = encoder.chain([(Stack::Decoder, self.n_layer, parts)]);
-        let sites = stacks.flat_map(|(stack, n_layer, parts)| {
-            (0..n_layer)
-                .flat_map(move |layer| parts.iter().map(move |&part| Site::Block { stack, layer, part }))
-        });
-        sites.collect()
+        let is_linear = |site: &Site| matches!(site, Site::Block { .. }) && !site.is_norm();
+        self.sites().into_iter().filter(is_linear).collect()
     }
 
     /// Tensors that no method trains but a whole model has where its file has them: a bias on the logits, tables of sines.

@@ -3,7 +3,7 @@
 use preface_backend::{Backend, Norm};
 
 use crate::layer::{BiasTable, Block, BlockStack, Linear};
-use crate::{Model, Part, Positions, Site, Stack};
+use crate::{Model, Part, Site, Stack};
 
 /// What a site holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ enum ModuleMut<'a, B: Backend> {
 impl<B: Backend> Model<B> {
     /// All modules with parameters, from the embedding to the head.
     pub fn parameter_shapes(&self) -> Vec<ParameterShape> {
-        self.sites().into_iter().map(|site| self.parameter_shape(site)).collect()
+        self.spec.sites().into_iter().map(|site| self.parameter_shape(site)).collect()
     }
 
     /// The numbers of a module's weight and bias.
@@ -92,44 +92,6 @@ impl<B: Backend> Model<B> {
         if let (Some(own), Some(bias)) = (own_bias, bias) {
             backend.update_vector(bias, own);
         }
-    }
-
-    fn sites(&self) -> Vec<Site> {
-        let stacks = self.encoder.iter().map(|encoder| (Stack::Encoder, encoder));
-        let stacks = stacks.chain([(Stack::Decoder, &self.decoder)]);
-        let stacks = stacks.flat_map(|(side, stack)| self.sites_of(side, stack));
-        let head = self.own_head.as_ref().map(|_| Site::Head);
-        std::iter::once(Site::Embedding).chain(stacks).chain(head).collect()
-    }
-
-    fn sites_of(&self, side: Stack, stack: &BlockStack<B>) -> Vec<Site> {
-        const PARTS: [Part; 10] = [
-            Part::AttentionNorm,
-            Part::Qkv,
-            Part::AttentionOutput,
-            Part::CrossNorm,
-            Part::CrossQuery,
-            Part::CrossKeys,
-            Part::CrossOutput,
-            Part::FeedForwardNorm,
-            Part::Up,
-            Part::Down,
-        ];
-        // A table of sines is not trained, in `transformers` neither.
-        let learned = matches!(self.spec.positions, Positions::Learned { .. });
-        let is_cross =
-            |part| matches!(part, Part::CrossNorm | Part::CrossQuery | Part::CrossKeys | Part::CrossOutput);
-        let blocks = stack.blocks.iter().enumerate().flat_map(|(layer, block)| {
-            let parts = PARTS.into_iter().filter(|&part| block.cross.is_some() || !is_cross(part));
-            parts.map(move |part| Site::Block { stack: side, layer, part })
-        });
-        let before = [
-            learned.then_some(Site::Positions(side)),
-            stack.embedding_norm.as_ref().map(|_| Site::EmbeddingNorm(side)),
-            stack.relative_bias.as_ref().map(|_| Site::RelativeBias(side)),
-        ];
-        let last = stack.final_norm.as_ref().map(|_| Site::FinalNorm(side));
-        before.into_iter().flatten().chain(blocks).chain(last).collect()
     }
 
     fn parameter_shape(&self, site: Site) -> ParameterShape {

@@ -36,6 +36,13 @@ pub enum Part {
     Down,
 }
 
+impl Part {
+    /// Whether the part belongs to cross-attention.
+    pub(crate) fn is_cross(self) -> bool {
+        matches!(self, Self::CrossNorm | Self::CrossQuery | Self::CrossKeys | Self::CrossOutput)
+    }
+}
+
 /// A module with parameters: a weight, and a bias where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {

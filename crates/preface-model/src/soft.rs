@@ -1,11 +1,12 @@
 //! Rows of a soft prompt among the rows of a pass.
 //!
-//! Ahead of a text they stand as ids behind the vocabulary, so that packing, positions, caching and the sharing of
-//! beginnings treat them as tokens; only the embedding takes their rows from elsewhere.
+//! Ahead of a text, or behind its prompt, they stand as ids behind the vocabulary, so that packing, positions, caching and
+//! the sharing of beginnings treat them as tokens; only the embedding takes their rows from elsewhere, and every layer adds
+//! what is trained for it to their keys and values.
 
 use preface_backend::{Backend, Storage};
 
-use crate::attachments::SoftPrompt;
+use crate::attachments::{AddedRows, SoftPlace, SoftPrompt};
 
 /// Which rows of a pass are rows of the soft prompt.
 pub(crate) struct SoftRows<B: Backend> {
@@ -16,9 +17,16 @@ pub(crate) struct SoftRows<B: Backend> {
     ids: B::Index,
 }
 
-/// The ids that stand for the rows of a soft prompt, ahead of `tokens`.
-pub(crate) fn behind_soft_prompt(vocab_size: usize, soft_len: usize, tokens: &[u32]) -> Vec<u32> {
-    (0..soft_len).map(|row| (vocab_size + row) as u32).chain(tokens.iter().copied()).collect()
+impl<B: Backend> SoftPrompt<B> {
+    /// `tokens`, of which the first `prompt_len` are the prompt, with the ids that stand for the soft prompt's rows.
+    pub(crate) fn among(&self, vocab_size: usize, tokens: &[u32], prompt_len: usize) -> Vec<u32> {
+        let (before, behind) = tokens.split_at(match self.place {
+            SoftPlace::Start => 0,
+            SoftPlace::BehindPrompt => prompt_len,
+        });
+        let ids = (0..self.len).map(|row| (vocab_size + row) as u32);
+        before.iter().copied().chain(ids).chain(behind.iter().copied()).collect()
+    }
 }
 
 impl<B: Backend> SoftRows<B> {
@@ -46,9 +54,35 @@ impl<B: Backend> SoftRows<B> {
 
     /// Adds the gradient of the soft prompt's rows.
     pub fn backward(&self, backend: &B, prompt: &SoftPrompt<B>, d_x: &B::Rows, flat: &mut B::Rows) {
-        let (_, d_model) = backend.shape(d_x);
-        let mut picked = backend.rows(self.n_row, d_model, Storage::Exact);
-        backend.gather(d_x, 0..d_model, &self.rows, &mut picked);
-        backend.embed_grad(&self.ids, 1.0, &picked, prompt.grad, flat);
+        backend.embed_grad(&self.ids, 1.0, &self.picked(backend, d_x), prompt.grad, flat);
+    }
+
+    /// Adds what is trained for a layer to the keys and values of its fused product.
+    pub fn add(&self, backend: &B, added: &AddedRows<B>, layer: usize, qkv: &mut B::Rows) {
+        let (_, width) = backend.shape(qkv);
+        let mut rows = backend.rows(self.n_row, width, Storage::Exact);
+        backend.gather(&added.layers[layer], 0..width, &self.ids, &mut rows);
+        backend.scatter_add(&rows, &self.rows, qkv);
+    }
+
+    /// The gradient of that.
+    pub fn add_backward(
+        &self,
+        backend: &B,
+        added: &AddedRows<B>,
+        layer: usize,
+        d_qkv: &B::Rows,
+        flat: &mut B::Rows,
+    ) {
+        let (len, width) = backend.shape(&added.layers[layer]);
+        let first = added.grad + layer * len * width;
+        backend.embed_grad(&self.ids, 1.0, &self.picked(backend, d_qkv), first, flat);
+    }
+
+    fn picked(&self, backend: &B, d_x: &B::Rows) -> B::Rows {
+        let (_, width) = backend.shape(d_x);
+        let mut picked = backend.rows(self.n_row, width, Storage::Exact);
+        backend.gather(d_x, 0..width, &self.rows, &mut picked);
+        picked
     }
 }

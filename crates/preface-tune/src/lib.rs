@@ -11,7 +11,7 @@ pub mod method;
 
 pub use adam::{Adam, AdamSettings};
 pub use method::{
-    Adapter, AdapterError, DecoderPositions, FineTune, FineTuneError, Gradient, Lora, LoraError,
+    Adapter, AdapterError, DecoderPositions, FineTune, FineTuneError, Gradient, Infix, Lora, LoraError,
     LoraSettings, Method, Parameters, PlaceStart, PlacedPrefix, PlacedRows, PlacesError, Prefix, PrefixError,
     PrefixRows, PromptTuning, Reparametrisation, Trained, Tuned,
 };

@@ -9,7 +9,7 @@ use preface_model::{Attachments, Batch, Fingerprint, Model, ModelDropout, ModelF
 use preface_tune::artefact::{
     CONFIG, Description, MODEL, ModelFolder, Opened, TENSORS, TrainedWith, write_trained,
 };
-use preface_tune::{Adapter, FineTune, Lora, LoraSettings, Method, PromptTuning, Trained, Tuned};
+use preface_tune::{Adapter, FineTune, Infix, Lora, LoraSettings, Method, PromptTuning, Trained, Tuned};
 use serde_json::json;
 use testkit::{Golden, Tolerance, assert_close, golden_folder};
 
@@ -37,7 +37,7 @@ fn prompts(golden: &Golden, model: &str) -> Vec<Vec<u32>> {
 
 /// Logits of every token of the prompt; in an encoder-decoder both sides see it.
 fn logits(model: &Model<Reference>, attachments: &Attachments<Reference>, prompt: &[u32]) -> Vec<f32> {
-    // The last token of a sequence has no row: a token more gives it one.
+    // The last token of a sequence has no row: a token more gives it one. An infix stands behind the first.
     let tokens = [prompt, &[0]].concat();
     let sequence = Sequence {
         source: if model.spec().encoder.is_some() { prompt } else { &[] },
@@ -157,9 +157,14 @@ fn trained(name: &str) -> Vec<(&'static str, Trained)> {
     fill(&mut top);
     let mut all = FineTune::new(&model, Tuned::All, ModelDropout::default()).unwrap();
     fill(&mut all);
-    let prompt = match spec.encoder {
-        None => Some(("prompt_tuning", Method::<Reference>::trained(&prompt))),
-        Some(_) => None,
+    let mut infix = Infix::new(spec, 2, Some(4), preface_tune::init::Init::Random, 2);
+    fill(&mut infix);
+    let among_tokens = match spec.encoder {
+        None => vec![
+            ("prompt_tuning", Method::<Reference>::trained(&prompt)),
+            ("infix", Method::<Reference>::trained(&infix)),
+        ],
+        Some(_) => Vec::new(),
     };
     let others = vec![
         ("lora", Trained::Lora(lora(name))),
@@ -167,7 +172,7 @@ fn trained(name: &str) -> Vec<(&'static str, Trained)> {
         ("top_layers", Trained::Weights(top)),
         ("fine_tune", Trained::Weights(all)),
     ];
-    prompt.into_iter().chain(others).collect()
+    among_tokens.into_iter().chain(others).collect()
 }
 
 #[test]

@@ -3,11 +3,12 @@
 
 use preface_backend::Reference;
 use preface_model::{
-    Attachments, Batch, Model, ModelDropout, ModelFiles, NamedPart, ParameterShape, Sequence, Site, Stack,
+    Attachments, Batch, Feed, KvCache, Model, ModelDropout, ModelFiles, NamedPart, ParameterShape, Sequence,
+    Site, Stack,
 };
 use preface_tune::artefact::Opened;
 use preface_tune::init::Init;
-use preface_tune::{Adapter, FineTune, Lora, LoraSettings, Method, PromptTuning, Tuned};
+use preface_tune::{Adapter, FineTune, Infix, Lora, LoraSettings, Method, PromptTuning, Tuned};
 use testkit::{Golden, Pair, Tolerance, assert_close, golden_folder};
 
 /// `f32` on both sides, different orders of summation; some gradients (of the keys' bias) are zero but for rounding.
@@ -409,6 +410,61 @@ fn soft_prompts_through_an_mlp_have_gradients_that_agree_with_finite_differences
     for name in MODELS {
         let prompt = PromptTuning::new(model(name).spec(), 3, Some(6), Init::Random, 4);
         check_finite_differences(name, prompt, None);
+    }
+}
+
+#[test]
+fn an_infix_made_of_a_texts_embeddings_is_that_text_behind_the_prompt() {
+    for name in MODELS {
+        let mut model = model(name);
+        let rows = PromptTuning::embeddings_of(&model, &[5, 9, 11]);
+        let pair = Pair { prompt: vec![20, 21, 22, 23], completion: vec![30, 31, 32] };
+        let written = Pair { prompt: vec![20, 21, 22, 23, 5, 9, 11], completion: pair.completion.clone() };
+        for mid in [None, Some(6)] {
+            let mut infix = Infix::from_embeddings(model.spec(), rows.clone(), mid, 3);
+            let as_text = {
+                let batch = pack(&model, &Attachments::none(), std::slice::from_ref(&written), None);
+                model.loss(&batch, &Attachments::none())
+            };
+            let attachments = infix.attach(&mut model);
+            let batch = pack(&model, &attachments, std::slice::from_ref(&pair), None);
+            assert_close(name, &model.loss(&batch, &attachments), &as_text, F32);
+            // And token by token from a cache, the prompt at once.
+            let mut cache = KvCache::new(&model, &attachments);
+            let sequence = cache.start(None);
+            let logits = model.logits(&batch, &attachments);
+            let vocab = model.spec().vocab_size;
+            let got = cache.extend(&[Feed { sequence, tokens: &pair.prompt }]).unwrap();
+            assert_close(name, &got, &logits[6 * vocab..7 * vocab], F32);
+            let got = cache.extend(&[Feed { sequence, tokens: &[30] }]).unwrap();
+            assert_close(name, &got, &logits[7 * vocab..8 * vocab], F32);
+        }
+    }
+}
+
+#[test]
+fn the_prompt_does_not_see_an_infix_and_the_completion_does() {
+    for name in MODELS {
+        let mut model = model(name);
+        let spec = model.spec().clone();
+        let vocab = spec.vocab_size;
+        let pair = Pair { prompt: vec![20, 21, 22, 23], completion: vec![30, 31] };
+        let bare = pack(&model, &Attachments::none(), std::slice::from_ref(&pair), None);
+        let bare = model.logits(&bare, &Attachments::none());
+        let attachments = Infix::new(&spec, 3, None, Init::Random, 1).attach(&mut model);
+        let with = model.logits(&pack(&model, &attachments, &[pair], None), &attachments);
+        assert_close(name, &with[..4 * vocab], &bare[..4 * vocab], F32);
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-2);
+        assert!(far(&with[7 * vocab..8 * vocab], &bare[4 * vocab..5 * vocab]), "{name}");
+    }
+}
+
+#[test]
+fn an_infix_has_gradients_that_agree_with_finite_differences() {
+    for name in MODELS {
+        for mid in [None, Some(6)] {
+            check_finite_differences(name, Infix::new(model(name).spec(), 3, mid, Init::Random, 4), None);
+        }
     }
 }
 

@@ -30,7 +30,18 @@ impl Source {
     /// # Errors
     /// Whatever is wrong with them.
     pub fn open(name: &str) -> Result<Self> {
-        let files = ModelFiles::open(name)?;
+        Self::of(name, ModelFiles::open(name)?)
+    }
+
+    /// Opens config and tokenizer of a model that starts from random weights.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub fn untrained(name: &str, seed: u64) -> Result<Self> {
+        Self::of(name, ModelFiles::untrained(name, seed)?)
+    }
+
+    fn of(name: &str, files: ModelFiles) -> Result<Self> {
         let (tokenizer, special) = files.tokenizer()?;
         Ok(Self { name: name.into(), files, tokenizer, special })
     }

@@ -116,8 +116,9 @@ impl Planner {
         Ok(())
     }
 
-    /// What was counted, with `n_vector` vectors of `n_trained` numbers.
-    pub fn plan(&self, n_trained: usize, n_vector: usize) -> MemoryPlan {
+    /// What was counted, with the `n_trained` parameters, their two moments, and `n_more` vectors of the same length.
+    pub fn plan(&self, n_trained: usize, n_more: usize) -> MemoryPlan {
+        let n_vector = 3 + n_more;
         MemoryPlan {
             program: measure::resident_memory_bytes().unwrap_or(0) as usize,
             weights: self.counting.weight_total(),

@@ -5,10 +5,12 @@
 mod bart;
 mod config;
 mod gpt2;
+mod initial;
 mod llama;
 mod t5;
 
 pub(crate) use config::{Config, Key};
+pub(crate) use initial::tensors as initial_tensors;
 
 use crate::load::LoadError;
 use crate::weights::TensorSource;

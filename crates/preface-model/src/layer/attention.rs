@@ -12,7 +12,8 @@ use preface_backend::{
 
 use super::sublayer::{Sublayer, SublayerKept};
 use super::{BiasTable, Linear, RowMasks};
-use crate::attachments::layer_store;
+use crate::attachments::{AddedRows, layer_store};
+use crate::soft::SoftRows;
 use crate::{Attachments, AttachmentsGrad, Part, PrefixPlace, Site, Stack};
 
 /// Norm, products and their order.
@@ -40,6 +41,8 @@ pub(crate) struct Context<'a, B: Backend> {
     /// Number of layers of the stack.
     pub n_layer: usize,
     pub attachments: &'a Attachments<B>,
+    /// Rows of a soft prompt among those of the pass.
+    pub soft: Option<&'a SoftRows<B>>,
     /// Dropout masks of the rows; none where nothing is dropped.
     pub masks: Option<&'a RowMasks<B>>,
 }
@@ -80,6 +83,12 @@ impl<B: Backend> Context<'_, B> {
     /// Who sees whom in `layer`.
     fn plan(&self, layer: usize) -> &B::Plan {
         self.last_plan.filter(|_| layer + 1 == self.n_layer).unwrap_or(self.plan)
+    }
+
+    /// What is added to keys and values of a soft prompt's rows, and which rows these are.
+    fn soft_added(&self) -> Option<(&SoftRows<B>, &AddedRows<B>)> {
+        let soft = self.soft.filter(|_| self.place == PrefixPlace::Decoder)?;
+        Some((soft, self.attachments.soft_prompt.as_ref()?.added.as_ref()?))
     }
 
     /// The selected rows of `x`.
@@ -129,7 +138,7 @@ impl<B: Backend> AttentionLayer<B> {
         x: B::Rows,
         encoded: Option<&B::Rows>,
     ) -> (B::Rows, AttentionKept<B>) {
-        let qkv = self.project(context, &x);
+        let qkv = self.project(context, layer, &x);
         let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv, Storage::Compact));
         let (n_query, _) = context.backend.shape(picked.as_ref().unwrap_or(&qkv));
         let mut log_sum_exp = context.backend.rows(n_query, self.shape.n_head, Storage::Exact);
@@ -142,7 +151,7 @@ impl<B: Backend> AttentionLayer<B> {
 
     /// The same without a backward in view.
     pub fn forward(&self, context: &Context<'_, B>, layer: usize, x: &B::Rows, text: Text<'_, B>) -> B::Rows {
-        let qkv = self.project(context, x);
+        let qkv = self.project(context, layer, x);
         let picked = context.selected(layer).map(|selected| context.pick(selected, &qkv, Storage::Compact));
         let elsewhere = match text {
             Text::Own => None,
@@ -230,6 +239,9 @@ impl<B: Backend> AttentionLayer<B> {
             *d_x = d_all;
         }
         self.rotate(context, Rotation::Backward, &mut d_qkv);
+        if let Some((soft, added)) = context.soft_added() {
+            soft.add_backward(backend, added, layer, &d_qkv, &mut grads.flat);
+        }
         self.norm.before_backward(context, &self.qkv, norm_site, &kept.input, &d_qkv, d_x, grads, below);
     }
 
@@ -238,13 +250,16 @@ impl<B: Backend> AttentionLayer<B> {
         self.qkv.site.sibling(if is_cross { Part::CrossNorm } else { Part::AttentionNorm })
     }
 
-    fn project(&self, context: &Context<'_, B>, x: &B::Rows) -> B::Rows {
+    fn project(&self, context: &Context<'_, B>, layer: usize, x: &B::Rows) -> B::Rows {
         let backend = context.backend;
         let (n_row, _) = backend.shape(x);
         let normed = self.norm.before(context, x);
         let (width, _) = backend.weight_shape(&self.qkv.weight);
         let mut qkv = backend.rows(n_row, width, Storage::Compact);
         self.qkv.forward(context, normed.as_ref().unwrap_or(x), self.qkv.plain(), &mut qkv);
+        if let Some((soft, added)) = context.soft_added() {
+            soft.add(backend, added, layer, &mut qkv);
+        }
         self.rotate(context, Rotation::Forward, &mut qkv);
         qkv
     }

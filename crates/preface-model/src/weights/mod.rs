@@ -22,6 +22,7 @@ mod directory;
 mod dtype;
 mod error;
 pub mod gguf;
+mod initial;
 mod json;
 mod safetensors;
 mod sharded;
@@ -30,6 +31,8 @@ mod tensor;
 pub use self::dtype::Dtype;
 pub use self::error::WeightsError;
 pub use self::gguf::GgufFile;
+pub use self::initial::InitialWeights;
+pub(crate) use self::initial::Start;
 pub use self::safetensors::SafetensorsFile;
 pub use self::sharded::ShardedSafetensors;
 pub use self::tensor::{StoredTensor, TensorInfo};
@@ -77,6 +80,8 @@ pub enum Weights {
     Sharded(ShardedSafetensors),
     /// A GGUF file, which also carries config and tokenizer.
     Gguf(GgufFile),
+    /// No file: a random start.
+    Initial(InitialWeights),
 }
 
 impl Weights {
@@ -111,6 +116,7 @@ impl Weights {
             Self::Safetensors(file) => file,
             Self::Sharded(shards) => shards,
             Self::Gguf(file) => file,
+            Self::Initial(weights) => weights,
         }
     }
 }

@@ -9,9 +9,10 @@ use super::card::{Also, Subject};
 use super::json::to_bytes;
 use super::placed;
 use super::trained::{
-    ADAPTER, Kind, LORA, PEFT_PREFIX, PROMPT_EMBEDDINGS, PROMPT_TUNING, Tensors, WEIGHTS, transposed,
+    ADAPTER, INFIX, INFIX_EMBEDDINGS, INFIX_KEY_VALUES, Kind, LORA, PEFT_PREFIX, PROMPT_EMBEDDINGS,
+    PROMPT_TUNING, Tensors, WEIGHTS, transposed,
 };
-use crate::{Adapter, FineTune, Lora, LoraSettings, PlacedRows, PromptTuning, Tuned};
+use crate::{Adapter, FineTune, Infix, Lora, LoraSettings, PlacedRows, PromptTuning, Tuned};
 
 /// Tensors under the names that the folder has them, its adapter_config.json, and what the card says.
 pub(super) struct Form {
@@ -64,6 +65,28 @@ impl Form {
             task: Task::of(spec),
         };
         Self { kind: Kind::PromptTuning, tensors, config: config(spec, base_model, own), subject }
+    }
+
+    pub fn infix(infix: &Infix, spec: &ModelSpec, base_model: Option<&str>) -> Self {
+        let len = infix.len();
+        let embeddings = (vec![len, spec.d_model], infix.embeddings().to_vec());
+        let added = (vec![len, spec.prefix_row_width()], infix.added());
+        let tensors =
+            Tensors::from([(INFIX_EMBEDDINGS.into(), embeddings), (INFIX_KEY_VALUES.into(), added)]);
+        let own = json!({"peft_type": INFIX, "num_virtual_tokens": len});
+        let introduction = format!(
+            "{len} rows between prompt and completion ({} numbers). Trained with infix-tuning, the variant of \
+             [prefix-tuning](https://aclanthology.org/2021.acl-long.353/) of section 7.3",
+            n_number(&tensors)
+        );
+        let subject = Subject {
+            title: "An infix",
+            introduction,
+            tag: "infix-tuning",
+            also: Also::Nobody,
+            task: Task::of(spec),
+        };
+        Self { kind: Kind::Infix, tensors, config: config(spec, base_model, own), subject }
     }
 
     pub fn lora(lora: &Lora, spec: &ModelSpec, base_model: Option<&str>) -> Self {

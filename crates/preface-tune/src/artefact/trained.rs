@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | LoRA | `adapter_config.json` (LORA), `adapter_model.safetensors` with `base_model.model.MODULE.lora_A.weight` and `lora_B.weight` | PEFT |
 //! | prompt tuning | `adapter_config.json` (PROMPT_TUNING), one tensor `prompt_embeddings` `[len, d_model]` | PEFT |
+//! | infix tuning | `adapter_config.json` (PREFACE_INFIX), `infix_embeddings` `[len, d_model]`, `infix_key_values` `[len, 2 * n_layer * n_kv_head * head_dim]` | nobody |
 //! | adapters | `adapter_config.json` (PREFACE_ADAPTER), `layers.N.{norm,down,up}.{weight,bias}` | nobody |
 //! | top layers | `adapter_config.json` (PREFACE_WEIGHTS), the changed tensors under their names in `transformers` | its `load_state_dict(strict=False)` |
 //! | fine-tuning | a model folder: `config.json`, `model.safetensors`, the tokenizer's files | `transformers` |
@@ -31,8 +32,8 @@ use super::{
     manifest, public_name, replace_files,
 };
 use crate::{
-    Adapter, FineTune, Lora, LoraSettings, Method, PlacedPrefix, Prefix, PromptTuning, Reparametrisation,
-    Trained, Tuned,
+    Adapter, FineTune, Infix, Lora, LoraSettings, Method, PlacedPrefix, Prefix, PromptTuning,
+    Reparametrisation, Trained, Tuned,
 };
 
 /// The weights of a fine-tuned model.
@@ -42,10 +43,13 @@ pub const MODEL_CONFIG: &str = "config.json";
 
 pub(super) const LORA: &str = "LORA";
 pub(super) const PROMPT_TUNING: &str = "PROMPT_TUNING";
+pub(super) const INFIX: &str = "PREFACE_INFIX";
 pub(super) const ADAPTER: &str = "PREFACE_ADAPTER";
 pub(super) const WEIGHTS: &str = "PREFACE_WEIGHTS";
 const FINE_TUNE: &str = "fine-tune";
 pub(super) const PROMPT_EMBEDDINGS: &str = "prompt_embeddings";
+pub(super) const INFIX_EMBEDDINGS: &str = "infix_embeddings";
+pub(super) const INFIX_KEY_VALUES: &str = "infix_key_values";
 
 /// What PEFT puts in front of a module's name.
 pub(super) const PEFT_PREFIX: &str = "base_model.model.";
@@ -77,6 +81,7 @@ pub(super) enum Kind {
     PlacedPrefix(PlacedPrefixFiles),
     Lora(LoraSettings),
     PromptTuning,
+    Infix,
     Adapter { width: usize },
     Weights(Tuned),
 }
@@ -114,6 +119,7 @@ impl Opened {
                 Kind::Lora(LoraSettings::deserialize(&value).map_err(json)?)
             }
             PROMPT_TUNING => Kind::PromptTuning,
+            INFIX => Kind::Infix,
             ADAPTER => Kind::Adapter { width: number(&config_path, &value, "width")? },
             WEIGHTS => Kind::Weights(Tuned::Top(number(&config_path, &value, "top_layers")?)),
             PREFIX_TUNING => {
@@ -203,6 +209,9 @@ impl Opened {
             Self::Tensors(TensorArtefact { kind: Kind::PlacedPrefix(prefix), .. }) => {
                 prefix.places.first_position()
             }
+            Self::Tensors(TensorArtefact { kind: Kind::Infix, tensors, .. }) => {
+                tensors.get(INFIX_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
+            }
             Self::Tensors(_) => 0,
         }
     }
@@ -254,6 +263,7 @@ impl Kind {
             Self::PlacedPrefix(_) => manifest::PREFIX,
             Self::Lora(_) => "lora",
             Self::PromptTuning => "prompt-tuning",
+            Self::Infix => "infix",
             Self::Adapter { .. } => "adapter",
             Self::Weights(Tuned::All) => FINE_TUNE,
             Self::Weights(Tuned::Top(_)) => "top-layers",
@@ -370,6 +380,14 @@ impl TensorArtefact {
                 let rows = reader.take(PROMPT_EMBEDDINGS, &[len, spec.d_model]);
                 reader.finish()?;
                 Ok(Box::new(PromptTuning::from_rows(spec, rows, None, 0)))
+            }
+            Kind::Infix => {
+                let len = self.tensors.get(INFIX_EMBEDDINGS).map_or(0, |(shape, _)| shape[0]);
+                let mut reader = reader;
+                let embeddings = reader.take(INFIX_EMBEDDINGS, &[len, spec.d_model]);
+                let added = reader.take(INFIX_KEY_VALUES, &[len, spec.prefix_row_width()]);
+                reader.finish()?;
+                Ok(Box::new(Infix::from_rows(spec, embeddings, added)))
             }
             Kind::Lora(config) => {
                 let mut reader = reader;
@@ -549,6 +567,7 @@ pub fn write_trained(
         }
         Trained::PlacedPrefix(rows) => Form::placed_prefix(rows, spec, base_model),
         Trained::PromptTuning(prompt) => Form::prompt_tuning(prompt, spec, base_model),
+        Trained::Infix(infix) => Form::infix(infix, spec, base_model),
         Trained::Lora(lora) => Form::lora(lora, spec, base_model),
         Trained::Adapter(adapter) => Form::adapter(adapter, spec, base_model),
         Trained::Weights(weights) => Form::weights(weights, spec, base_model),

@@ -7,6 +7,7 @@
 mod adapter;
 mod fine_tune;
 mod gradient;
+mod infix;
 mod lora;
 pub(crate) mod mlp;
 mod parameters;
@@ -21,6 +22,7 @@ use preface_model::{Attachments, AttachmentsGrad, Model};
 pub use adapter::{Adapter, AdapterError};
 pub use fine_tune::{FineTune, FineTuneError, Tuned};
 pub use gradient::Gradient;
+pub use infix::Infix;
 pub use lora::{Lora, LoraError, LoraSettings};
 pub use mlp::MlpShape;
 pub use parameters::{ParameterRange, Parameters};
@@ -83,6 +85,8 @@ pub enum Trained {
     PlacedPrefix(PlacedRows),
     /// Rows in the place of embeddings.
     PromptTuning(PromptTuning),
+    /// Rows between prompt and completion.
+    Infix(Infix),
     /// Low-rank deltas.
     Lora(Lora),
     /// Bottlenecks.

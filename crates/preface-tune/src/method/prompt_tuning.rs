@@ -4,7 +4,7 @@
 //! MLP, `len` rows of `d_model` numbers.
 
 use preface_backend::Backend;
-use preface_model::{Attachments, AttachmentsGrad, Model, ModelSpec, Site, SoftPrompt};
+use preface_model::{Attachments, AttachmentsGrad, Model, ModelSpec, Site, SoftPlace, SoftPrompt};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -119,8 +119,10 @@ impl<B: Backend> Method<B> for PromptTuning {
         let storage = preface_backend::Storage::Exact;
         let prompt = SoftPrompt {
             len: self.len(),
+            place: SoftPlace::Start,
             rows: model.backend().rows_from(&rows, self.d_model, storage),
             grad: 0,
+            added: None,
         };
         Attachments { soft_prompt: Some(prompt), n_gradient: rows.len(), ..Attachments::none() }
     }

@@ -90,17 +90,25 @@ impl RunConfig {
         typed.required("model", "a Hugging Face folder, a .gguf file or builtin:NAME")
     }
 
+    /// Whether the model that was typed is to start from random weights: then it is opened without any.
+    pub fn is_from_scratch(typed: &Typed) -> bool {
+        typed.get("from_scratch").and_then(toml::Value::as_bool).unwrap_or(false)
+    }
+
     /// Fills in what was not typed and checks everything.
     ///
     /// # Errors
     /// A value that no setting can have, or settings that exclude each other.
     pub fn resolve(typed: &Typed, model: &ModelFacts) -> Result<Self> {
         let name = typed.text("recipe").unwrap_or("default").to_owned();
-        let method_name = typed.get("method").cloned().map_or(Ok(MethodName::default()), |word| {
+        let from_scratch = Self::is_from_scratch(typed);
+        let unnamed = if from_scratch { MethodName::FineTune } else { MethodName::default() };
+        let method_name = typed.get("method").cloned().map_or(Ok(unnamed), |word| {
             MethodName::deserialize(word).map_err(|error| typed.wrong(error.to_string()))
         })?;
-        let Recipe { prefix, places, method, training, generation, separator, leading_blank } =
-            recipe::recipe(&name, model.family).of_method(method_name);
+        let recipe = recipe::recipe(&name, model.family).of_method(method_name);
+        let recipe = if from_scratch { recipe.from_scratch() } else { recipe };
+        let Recipe { prefix, places, method, training, generation, separator, leading_blank } = recipe;
         belong(typed, method_name)?;
         fit_family(typed, model.family)?;
         let run = Run {
@@ -332,12 +340,11 @@ fn fit_family(typed: &Typed, family: Family) -> Result<()> {
 
 /// Refuses a typed setting of another method: it would silently do nothing.
 fn belong(typed: &Typed, method: MethodName) -> Result<()> {
-    let of_rows = setting::PREFIX.settings.iter().filter(|_| !method.has_rows());
+    let settings = setting::PREFIX.settings.iter().chain(setting::METHOD.settings);
     let of_places = setting::PLACES.settings.iter().filter(|_| method != MethodName::Prefix);
-    let of_others =
-        setting::METHOD.settings.iter().filter(|setting| !method.settings().contains(&setting.name));
+    let of_others = settings.filter(|setting| !method.has_setting(setting.name));
     let word = write::table(&Named { method })["method"].clone();
-    match of_rows.chain(of_places).chain(of_others).find(|setting| typed.has(setting.name)) {
+    match of_places.chain(of_others).find(|setting| typed.has(setting.name)) {
         Some(setting) => Err(typed.wrong(format!("`{}` is no setting of method = {word}", setting.name))),
         None => Ok(()),
     }

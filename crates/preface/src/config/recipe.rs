@@ -105,17 +105,28 @@ impl Recipe {
         if method == MethodName::Prefix {
             return self;
         }
+        self.prefix.num_frozen_tokens = 0;
+        // An infix is the prefix's rows in another place.
+        if method == MethodName::Infix {
+            return self;
+        }
         let is_2021 = self.training.loss_norm == LossNorm::PerSequence;
         self.training.loss_norm = LossNorm::PerToken;
         self.training.learning_rate = match method {
-            MethodName::Prefix | MethodName::PromptTuning => 1e-2,
+            MethodName::Prefix | MethodName::Infix | MethodName::PromptTuning => 1e-2,
             MethodName::Adapter if is_2021 => 8e-5,
             MethodName::Adapter => 1e-3,
             MethodName::Lora => 2e-4,
             MethodName::FineTune | MethodName::TopLayers => 5e-5,
         };
         self.prefix.prefix_projection = false;
-        self.prefix.num_frozen_tokens = 0;
+        self
+    }
+
+    /// The defaults of a model that starts from random weights.
+    #[must_use]
+    pub fn from_scratch(mut self) -> Self {
+        self.training.learning_rate = 1e-3;
         self
     }
 }
@@ -129,6 +140,7 @@ fn default() -> Recipe {
             lora_dropout: 0.0,
             target_modules: None,
             top_layers: 2,
+            from_scratch: false,
         },
         places: Places::default(),
         prefix: Prefix {

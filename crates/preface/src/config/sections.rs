@@ -31,6 +31,8 @@ pub enum MethodName {
     /// Rows of keys and values.
     #[default]
     Prefix,
+    /// Rows between prompt and completion.
+    Infix,
     /// Rows in the place of embeddings.
     PromptTuning,
     /// Bottlenecks behind the blocks.
@@ -45,17 +47,29 @@ pub enum MethodName {
 
 impl MethodName {
     /// The words for them in settings.
-    pub const NAMES: &[&str] = &["prefix", "prompt-tuning", "adapter", "lora", "fine-tune", "top-layers"];
+    pub const NAMES: &[&str] =
+        &["prefix", "infix", "prompt-tuning", "adapter", "lora", "fine-tune", "top-layers"];
 
-    /// Whether it trains rows ahead of the text.
+    /// Whether it trains rows among those of the text.
     pub fn has_rows(self) -> bool {
-        matches!(self, Self::Prefix | Self::PromptTuning)
+        matches!(self, Self::Prefix | Self::Infix | Self::PromptTuning)
+    }
+
+    /// Whether a setting of [`super::setting::PREFIX`] or [`super::setting::METHOD`] is one of its own.
+    pub fn has_setting(self, name: &str) -> bool {
+        const OF_PREFIX: [&str; 3] = ["mlp_text_init", "num_frozen_tokens", "prefix_dropout"];
+        let of_rows = super::setting::PREFIX.settings.iter().any(|setting| setting.name == name);
+        match of_rows {
+            true => self == Self::Prefix || self.has_rows() && !OF_PREFIX.contains(&name),
+            false => self.settings().contains(&name),
+        }
     }
 
     /// Settings of [`super::setting::METHOD`] that it has.
-    pub fn settings(self) -> &'static [&'static str] {
+    fn settings(self) -> &'static [&'static str] {
         match self {
-            Self::Prefix | Self::PromptTuning | Self::FineTune => &[],
+            Self::Prefix | Self::Infix | Self::PromptTuning => &[],
+            Self::FineTune => &["from_scratch"],
             Self::Adapter => &["trainable_share"],
             Self::Lora => &["r", "lora_alpha", "lora_dropout", "target_modules"],
             Self::TopLayers => &["top_layers"],
@@ -78,6 +92,8 @@ pub struct Method {
     pub target_modules: Option<Vec<String>>,
     /// Blocks from the top.
     pub top_layers: usize,
+    /// Whether the weights start random, as those of a new model.
+    pub from_scratch: bool,
 }
 
 /// How it is computed. See [`super::setting::COMPUTE`].

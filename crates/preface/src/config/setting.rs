@@ -299,6 +299,11 @@ pub const METHOD: Table = Table {
             Kind::Integer,
             "top-layers: blocks from the top that are trained, with the final norm",
         ),
+        rarely(
+            "from_scratch",
+            Kind::Switch,
+            "fine-tune: start from random weights; the model is a folder with config.json and a tokenizer",
+        ),
     ],
 };
 

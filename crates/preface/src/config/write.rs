@@ -40,10 +40,9 @@ impl RunConfig {
         text
     }
 
-    /// The settings that the method has.
-    fn method_table(&self) -> toml::Table {
-        let names = self.run.method.settings();
-        table(&self.method).into_iter().filter(|(name, _)| names.contains(&name.as_str())).collect()
+    /// Of a section, the settings that the method has.
+    fn of_method(&self, section: &impl Serialize) -> toml::Table {
+        table(section).into_iter().filter(|(name, _)| self.run.method.has_setting(name)).collect()
     }
 
     fn sections(&self) -> Vec<(&'static str, toml::Table)> {
@@ -54,9 +53,9 @@ impl RunConfig {
         vec![
             ("Run", run),
             ("Training", table(&self.training)),
-            ("Prefix", if self.run.method.has_rows() { table(&self.prefix) } else { toml::Table::new() }),
+            ("Prefix", self.of_method(&self.prefix)),
             ("Prefix of an encoder-decoder", table(&self.places)),
-            ("Other methods", self.method_table()),
+            ("Other methods", self.of_method(&self.method)),
             (
                 "Data",
                 table(&self.data)

@@ -6,7 +6,7 @@ use preface_model::{Model, ModelDropout};
 use preface_tune::artefact::ModelFolder;
 use preface_tune::init::{Init, InitTextError, text_rows};
 use preface_tune::{
-    Adapter, FineTune, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Tuned,
+    Adapter, FineTune, Infix, Lora, LoraSettings, Method, Prefix, PromptTuning, Reparametrisation, Tuned,
 };
 
 use super::Job;
@@ -32,11 +32,17 @@ impl Job {
         numbers: Numbers,
     ) -> Result<Box<dyn Method<B>>> {
         let (spec, seed, settings) = (model.spec(), self.config.seed, &self.config.method);
-        if spec.encoder.is_some() && self.config.run.method == MethodName::PromptTuning {
-            bail!("{}: method = prompt-tuning is for decoder-only models", self.source.name);
+        if spec.encoder.is_some()
+            && matches!(self.config.run.method, MethodName::PromptTuning | MethodName::Infix)
+        {
+            bail!(
+                "{} is an encoder-decoder: it can be trained with method = prefix, adapter, lora, fine-tune or top-layers",
+                self.source.name
+            );
         }
         Ok(match self.config.run.method {
             MethodName::Prefix => self.prefix(model)?,
+            MethodName::Infix => Box::new(self.infix(model)?),
             MethodName::PromptTuning => Box::new(self.prompt_tuning(model)?),
             MethodName::Adapter => {
                 let width = Adapter::width_of_share(spec, settings.trainable_share, n_parameter(model))?;
@@ -71,9 +77,30 @@ impl Job {
 
     fn prompt_tuning<B: Backend>(&self, model: &Model<B>) -> Result<PromptTuning> {
         let (prefix, spec, seed) = (&self.config.prefix, model.spec(), self.config.seed);
-        let mid = prefix.prefix_projection.then_some(prefix.encoder_hidden_size);
-        if prefix.init != Init::Text {
-            return Ok(PromptTuning::new(spec, self.prefix_len, mid, prefix.init, seed));
+        Ok(match self.init_embeddings(model)? {
+            None => PromptTuning::new(spec, self.prefix_len, self.mid(), prefix.init, seed),
+            Some(rows) => PromptTuning::from_rows(spec, rows, self.mid(), seed),
+        })
+    }
+
+    fn infix<B: Backend>(&self, model: &Model<B>) -> Result<Infix> {
+        let (prefix, spec, seed) = (&self.config.prefix, model.spec(), self.config.seed);
+        Ok(match self.init_embeddings(model)? {
+            None => Infix::new(spec, self.prefix_len, self.mid(), prefix.init, seed),
+            Some(rows) => Infix::from_embeddings(spec, rows, self.mid(), seed),
+        })
+    }
+
+    /// Width of the MLP, if there is one.
+    fn mid(&self) -> Option<usize> {
+        let prefix = &self.config.prefix;
+        prefix.prefix_projection.then_some(prefix.encoder_hidden_size)
+    }
+
+    /// Embeddings of the text that rows start from, if they start from one.
+    fn init_embeddings<B: Backend>(&self, model: &Model<B>) -> Result<Option<Vec<f32>>> {
+        if self.config.prefix.init != Init::Text {
+            return Ok(None);
         }
         let (n_token, prefix_len) = (self.init_tokens.len(), self.prefix_len);
         if n_token == 0 {
@@ -82,8 +109,7 @@ impl Job {
         if n_token < prefix_len {
             return Err(InitTextError::TooShort { n_token, prefix_len }.into());
         }
-        let rows = PromptTuning::embeddings_of(model, &self.init_tokens[..prefix_len]);
-        Ok(PromptTuning::from_rows(spec, rows, mid, seed))
+        Ok(Some(PromptTuning::embeddings_of(model, &self.init_tokens[..prefix_len])))
     }
 
     fn lora_settings(&self) -> LoraSettings {
@@ -154,6 +180,9 @@ impl Job {
         };
         match self.config.run.method {
             MethodName::Prefix => format!("prefix of {rows} {form}, {start}"),
+            MethodName::Infix => {
+                format!("infix of {len} rows between prompt and completion {form}, {start}")
+            }
             MethodName::PromptTuning => format!("soft prompt of {len} rows {form}, {start}"),
             MethodName::Adapter => {
                 let n_model = self.n_model_parameter();
@@ -165,6 +194,7 @@ impl Job {
                 let LoraSettings { r, lora_alpha, target_modules, .. } = self.lora_settings();
                 format!("LoRA of rank {r}, alpha {lora_alpha}, on {}", target_modules.join(", "))
             }
+            MethodName::FineTune if settings.from_scratch => "all weights, from a random start".into(),
             MethodName::FineTune => "fine-tuning of all weights".into(),
             MethodName::TopLayers => {
                 format!("fine-tuning of the top {} blocks and the final norm", settings.top_layers)

@@ -100,7 +100,11 @@ impl Job {
     /// # Errors
     /// As [`Self::new`], and whatever is wrong with a file.
     pub fn open(typed: &Typed) -> Result<Self> {
-        let source = Source::open(&RunConfig::model_of(typed)?)?;
+        let model = RunConfig::model_of(typed)?;
+        let source = match RunConfig::is_from_scratch(typed) {
+            true => Source::untrained(&model, typed.seed())?,
+            false => Source::open(&model)?,
+        };
         let config = RunConfig::resolve(typed, &source.facts()?)?;
         let (train, valid) = read_data(&config)?;
         Self::new(config, source, train, valid)

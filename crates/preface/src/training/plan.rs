@@ -12,9 +12,6 @@ use crate::engine;
 use crate::plan::{INPUT_CACHE_BYTES, MemoryPlan, Planner};
 use crate::ui;
 
-/// Vectors as long as the parameters: themselves and two moments.
-const PARAMETER_VECTORS: usize = 3;
-
 impl Job {
     /// Counts what the run will need.
     ///
@@ -46,7 +43,7 @@ impl Job {
         let best = usize::from(!self.valid_pairs.is_empty());
         // Of the other methods the gradient lies in the step's rows, which are counted.
         let own_gradient = usize::from(self.config.run.method.has_rows());
-        let mut plan = planner.plan(n_trained, PARAMETER_VECTORS + best + own_gradient);
+        let mut plan = planner.plan(n_trained, best + own_gradient);
         let (spec, pairs) = (planner.model.spec(), self.train_pairs.iter().chain(&self.valid_pairs));
         let n_token: usize = match spec.encoder {
             Some(_) if attachments.encoder_is_constant() => {

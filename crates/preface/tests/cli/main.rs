@@ -11,6 +11,7 @@ mod eval_score;
 mod generate;
 mod help;
 mod inspect;
+mod methods;
 mod places;
 mod train;
 mod wrong_use;

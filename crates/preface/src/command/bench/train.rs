@@ -30,8 +30,6 @@ const LEARNING_RATE: f32 = 5e-5;
 const WARM_UP: usize = 2;
 const TIMED: usize = 10;
 const MAX_GRAD_NORM: f64 = 1.0;
-/// Vectors as long as the parameters: themselves and two moments; the gradient too, where the step does not count it.
-const PARAMETER_VECTORS: usize = 3;
 /// How far the loss of two splits of a batch may differ: sums of f32 losses in another order, and in bf16 products whose
 /// operands are rounded elsewhere, because few rows take another kernel than many.
 fn split_tolerance(precision: &str) -> f64 {
@@ -119,7 +117,7 @@ fn plan(
         planner.step(&mut *method, &pairs, n_token(batch), wanted)?;
     }
     let own_gradient = usize::from(args.method == BenchMethod::Prefix);
-    Ok(planner.plan(method.parameters().n_number(), PARAMETER_VECTORS + own_gradient))
+    Ok(planner.plan(method.parameters().n_number(), own_gradient))
 }
 
 fn method(files: &ModelFiles, args: &BenchTrainArgs) -> Result<Box<dyn Method<CpuBackend>>> {
