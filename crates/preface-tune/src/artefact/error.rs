@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::{FORMAT_VERSION, TENSOR};
 
 /// The kinds of adapter_config.json that can be loaded.
-const LOADABLE: &str = "PREFIX_TUNING, PROMPT_TUNING and LORA, of PEFT or ours, and PREFACE_PREFIX, PREFACE_ADAPTER and PREFACE_WEIGHTS";
+const LOADABLE: &str = "PREFIX_TUNING, PROMPT_TUNING and LORA, of PEFT or ours, PREFACE_PREFIX, PREFACE_INFIX, PREFACE_ADAPTER and PREFACE_WEIGHTS";
 
 /// Why an artefact could not be read, does not belong to a model, or could not be written.
 #[derive(Debug, Error)]
@@ -64,6 +64,16 @@ pub enum ArtefactError {
         path: PathBuf,
         /// Its type.
         got: String,
+    },
+    /// Files of two methods in one folder.
+    #[error("{path}: was written for method {got}, but what lies beside it is of method {want}")]
+    MixedMethods {
+        /// preface.json.
+        path: PathBuf,
+        /// Its method.
+        got: String,
+        /// That of adapter_config.json.
+        want: &'static str,
     },
     /// A value that changes what a method computes in a way that is not supported.
     #[error("{path}: `{key}` = {got} is not supported")]

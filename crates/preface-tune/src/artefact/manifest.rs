@@ -109,7 +109,11 @@ pub(super) fn places(path: &Path) -> Result<Option<Places>, ArtefactError> {
 }
 
 /// Reads the file that lies beside what has this hash.
-pub(super) fn read(path: &Path, method: &str, content_hash: String) -> Result<Description, ArtefactError> {
+pub(super) fn read(
+    path: &Path,
+    method: &'static str,
+    content_hash: String,
+) -> Result<Description, ArtefactError> {
     // First what a newer version must still have, then the rest, which it may have changed.
     #[derive(Deserialize)]
     struct Head {
@@ -123,7 +127,7 @@ pub(super) fn read(path: &Path, method: &str, content_hash: String) -> Result<De
     }
     let manifest = Manifest::deserialize(value).map_err(json)?;
     if manifest.method != method {
-        return Err(ArtefactError::OtherMethod { path: path.into(), got: manifest.method });
+        return Err(ArtefactError::MixedMethods { path: path.into(), got: manifest.method, want: method });
     }
     let got = content_hash;
     if manifest.prefix_sha256 != got {
