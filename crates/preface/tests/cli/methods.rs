@@ -172,3 +172,22 @@ fn a_folder_of_one_method_is_not_taken_for_another() {
         assert_eq!(run(folder, &["inspect", method]).code, 1, "{method}");
     }
 }
+
+#[test]
+fn what_would_not_fit_into_memory_is_refused_with_the_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_pairs(folder, "train.jsonl", 2);
+    fs_err::create_dir(folder.join("large")).unwrap();
+    let assets = repository().join("assets/stories260k");
+    fs_err::copy(assets.join("tokenizer.json"), folder.join("large/tokenizer.json")).unwrap();
+    let mut config = json(&fs_err::read_to_string(assets.join("config.json")).unwrap());
+    for (key, value) in [("hidden_size", 2048), ("intermediate_size", 8192), ("num_hidden_layers", 2000)] {
+        config[key] = value.into();
+    }
+    config["head_dim"] = 256.into();
+    write(&folder.join("large"), "config.json", config.to_string());
+    let args = ["train", "--from-scratch", "--model", "large", "--train", "train.jsonl", "--out", "run"];
+    refused(folder, &args, 1, &["needs about", "TB", "are available", "no setting makes it fit"]);
+    assert!(!folder.join("run").exists());
+}
