@@ -22,11 +22,33 @@ use crate::init::{Init, normal};
 /// An infix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Infix {
-    spec: ModelSpec,
+    sizes: Sizes,
     /// What is added, on a copy of its part of the parameters.
     added: Reparametrised,
     /// Embeddings `[len, d_model]`, then those of what is added.
     parameters: Parameters,
+}
+
+/// What it needs to know of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    d_model: usize,
+    n_layer: usize,
+    /// Columns of a layer's queries.
+    query: usize,
+    /// Columns of its keys and values.
+    key_value: usize,
+}
+
+impl Sizes {
+    fn of(spec: &ModelSpec) -> Self {
+        let &ModelSpec { d_model, n_layer, n_head, head_dim, .. } = spec;
+        Self { d_model, n_layer, query: n_head * head_dim, key_value: 2 * spec.kv_width() }
+    }
+
+    fn row_width(self) -> usize {
+        self.n_layer * self.key_value
+    }
 }
 
 impl Infix {
@@ -49,7 +71,7 @@ impl Infix {
                 Reparametrised::new(Vec::new(), Vec::new(), Some(shape(spec, n_row, mid)), parameters)
             }
         };
-        Self::assemble(spec, embeddings, added)
+        Self::assemble(Sizes::of(spec), embeddings, added)
     }
 
     /// Starts as a text with these embeddings: nothing is added at first.
@@ -67,24 +89,27 @@ impl Infix {
                 Reparametrised::new(Vec::new(), Vec::new(), Some(shape(spec, n_row, mid)), parameters)
             }
         };
-        Self::assemble(spec, embeddings, added)
+        Self::assemble(Sizes::of(spec), embeddings, added)
     }
 
     /// From what a folder holds: embeddings `[len, d_model]` and added rows `[len, 2 * n_layer * n_kv_head * head_dim]`.
     pub fn from_rows(spec: &ModelSpec, embeddings: Vec<f32>, added: Vec<f32>) -> Self {
-        let added = Reparametrised::direct(added, spec.prefix_row_width(), 0);
-        Self::assemble(spec, embeddings, added)
+        Self::direct(Sizes::of(spec), embeddings, added)
     }
 
-    fn assemble(spec: &ModelSpec, embeddings: Vec<f32>, added: Reparametrised) -> Self {
+    fn direct(sizes: Sizes, embeddings: Vec<f32>, added: Vec<f32>) -> Self {
+        Self::assemble(sizes, embeddings, Reparametrised::direct(added, sizes.row_width(), 0))
+    }
+
+    fn assemble(sizes: Sizes, embeddings: Vec<f32>, added: Reparametrised) -> Self {
         let mut parameters = Parameters::default();
-        let n_row = embeddings.len() / spec.d_model;
-        parameters.push("infix_embeddings", &[n_row, spec.d_model], embeddings);
+        let n_row = embeddings.len() / sizes.d_model;
+        parameters.push("infix_embeddings", &[n_row, sizes.d_model], embeddings);
         for (i, part) in added.parameters.ranges().iter().enumerate() {
             let values = added.parameters.part(i).to_vec();
             parameters.push(&format!("added.{}", part.name), &part.shape, values);
         }
-        Self { spec: spec.clone(), added, parameters }
+        Self { sizes, added, parameters }
     }
 
     /// Number of rows.
@@ -112,11 +137,6 @@ impl Infix {
     fn added_parameters(&self) -> &[f32] {
         &self.parameters.values()[self.parameters.ranges()[0].range.end..]
     }
-
-    /// Columns of a layer's fused product: queries, and keys with values.
-    fn widths(&self) -> [usize; 2] {
-        [self.spec.n_head * self.spec.head_dim, 2 * self.spec.kv_width()]
-    }
 }
 
 fn shape(spec: &ModelSpec, n_row: usize, mid: usize) -> MlpShape {
@@ -133,7 +153,7 @@ impl<B: Backend> Method<B> for Infix {
     }
 
     fn n_stored(&self) -> usize {
-        self.len() * (self.spec.d_model + self.spec.prefix_row_width())
+        self.len() * (self.sizes.d_model + self.sizes.row_width())
     }
 
     fn prefix_len(&self) -> usize {
@@ -144,10 +164,11 @@ impl<B: Backend> Method<B> for Infix {
         let own = self.added_parameters().to_vec();
         self.added.parameters.values_mut().copy_from_slice(&own);
         let added = self.added.attach();
-        let (backend, [query, kv]) = (model.backend(), self.widths());
+        let Sizes { d_model, n_layer, query, key_value: kv } = self.sizes;
+        let backend = model.backend();
         // A layer's keys and values lie side by side in a prefix's row.
         let layer = |layer: usize| {
-            let rows = added.chunks_exact(self.spec.prefix_row_width());
+            let rows = added.chunks_exact(self.sizes.row_width());
             let values: Vec<f32> = rows
                 .flat_map(|row| {
                     std::iter::repeat_n(0.0, query).chain(row[layer * kv..(layer + 1) * kv].iter().copied())
@@ -156,12 +177,12 @@ impl<B: Backend> Method<B> for Infix {
             backend.rows_from(&values, query + kv, Storage::Exact)
         };
         let n_embedding = self.embeddings().len();
-        let layers: Vec<B::Rows> = (0..self.spec.n_layer).map(layer).collect();
+        let layers: Vec<B::Rows> = (0..n_layer).map(layer).collect();
         let n_gradient = n_embedding + layers.len() * self.len() * (query + kv);
         let prompt = SoftPrompt {
             len: self.len(),
             place: SoftPlace::BehindPrompt,
-            rows: backend.rows_from(self.embeddings(), self.spec.d_model, Storage::Exact),
+            rows: backend.rows_from(self.embeddings(), d_model, Storage::Exact),
             grad: 0,
             added: Some(AddedRows { layers, grad: n_embedding }),
         };
@@ -171,7 +192,8 @@ impl<B: Backend> Method<B> for Infix {
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
         let flat = model.backend().read(&grads.flat);
         let (embeddings, layers) = flat.split_at(self.embeddings().len());
-        let (len, [query, kv], width) = (self.len(), self.widths(), self.spec.prefix_row_width());
+        let Sizes { query, key_value: kv, .. } = self.sizes;
+        let (len, width) = (self.len(), self.sizes.row_width());
         let mut d_added = vec![0.0; len * width];
         for (layer, rows) in layers.chunks_exact(len * (query + kv)).enumerate() {
             for (row, own) in d_added.chunks_exact_mut(width).zip(rows.chunks_exact(query + kv)) {
@@ -183,6 +205,6 @@ impl<B: Backend> Method<B> for Infix {
 
     fn trained(&self) -> Trained {
         // The MLP is evaluated once and dropped.
-        Trained::Infix(Self::from_rows(&self.spec, self.embeddings().to_vec(), self.added()))
+        Trained::Infix(Self::direct(self.sizes, self.embeddings().to_vec(), self.added()))
     }
 }
