@@ -107,7 +107,7 @@ impl RunConfig {
             MethodName::deserialize(word).map_err(|error| typed.wrong(error.to_string()))
         })?;
         let recipe = recipe::recipe(&name, model.family).of_method(method_name);
-        let recipe = if from_scratch { recipe.from_scratch() } else { recipe };
+        let recipe = if from_scratch { recipe.of_new_model() } else { recipe };
         let Recipe { prefix, places, method, training, generation, separator, leading_blank } = recipe;
         belong(typed, method_name)?;
         fit_family(typed, model.family)?;

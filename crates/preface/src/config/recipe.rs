@@ -125,7 +125,7 @@ impl Recipe {
 
     /// The defaults of a model that starts from random weights.
     #[must_use]
-    pub fn from_scratch(mut self) -> Self {
+    pub fn of_new_model(mut self) -> Self {
         self.training.learning_rate = 1e-3;
         self
     }
