@@ -1,8 +1,10 @@
-"""Arabic names and words: 101 roots in 12 patterns, parted by root into train, valid and test.
+"""Arabic names and words: 101 roots in 12 patterns, parted by root into train, valid and test; to train, also roots drawn
+from the letters.
 
     python names.py OUT        writes OUT/{train,valid,test}.names.jsonl: {"prompt": WORD}, no root in two parts
 
-Which root goes where is drawn with a fixed seed. The words are regular formations (faa'il, fa'iil, maf'uul, ...), not all of them in use as names.
+Which root goes where is drawn with a fixed seed. The words are regular formations (faa'il, fa'iil, maf'uul, ...), not all of them in use as names;
+those of drawn roots are letters that could be one.
 """
 import json
 import os
@@ -15,6 +17,8 @@ ROOTS = """كتب درس علم حمد سلم نصر فتح جمل حسن كرم
 # 1, 2, 3 stand for the letters of the root.
 PATTERNS = ["1ا23", "12ي3", "م12و3", "12ا3", "123ان", "أ123", "م1ا23", "1ا23ة", "12ي3ة", "ت12ي3", "123ي", "1و23"]
 SHARES = {"train": 71, "valid": 8, "test": 22}
+LETTERS = "بتثجحخدذرزسشصضطظعغفقكلمنهوي"
+N_DRAWN = 400
 
 
 def main():
@@ -22,10 +26,14 @@ def main():
     os.makedirs(out, exist_ok=True)
     roots = sorted(set(ROOTS))
     assert len(roots) == sum(SHARES.values()), len(roots)
-    random.Random(1).shuffle(roots)
+    generator = random.Random(1)
+    generator.shuffle(roots)
+    drawn = ["".join(generator.sample(LETTERS, 3)) for _ in range(N_DRAWN)]
+    drawn = [root for root in dict.fromkeys(drawn) if root not in roots]
     known, start = set(), 0
     for part, n in SHARES.items():
-        words = [p.replace("1", r[0]).replace("2", r[1]).replace("3", r[2]) for r in roots[start : start + n] for p in PATTERNS]
+        own = roots[start : start + n] + (drawn if part == "train" else [])
+        words = [p.replace("1", r[0]).replace("2", r[1]).replace("3", r[2]) for r in own for p in PATTERNS]
         start += n
         words = [w for w in dict.fromkeys(words) if w not in known]
         known |= set(words)

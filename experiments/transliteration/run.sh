@@ -7,7 +7,7 @@ shift 3
 here=$(dirname "$0")
 python3 "$here/names.py" "$out"
 for part in train valid test; do
-  preface generate --model "$model" --input "$out/$part.names.jsonl" --output "$out/$part.own.jsonl" --max-new-tokens 30 --precision f32
+  preface generate --model "$model" --input "$out/$part.names.jsonl" --output "$out/$part.own.jsonl" --json --max-new-tokens 30 --precision f32
   python3 "$here/convention.py" "$out/$part.own.jsonl" "$out/$part.jsonl"
 done
 evaluate() {
@@ -17,6 +17,6 @@ evaluate --out "$out/none"
 for places in encoder decoder cross encoder,decoder encoder,cross decoder,cross encoder,decoder,cross; do
   run="$out/$places-$seed"
   preface train --model "$model" --train "$out/train.jsonl" --valid "$out/valid.jsonl" --out "$run" --force --seed "$seed" --places "$places" \
-    --precision f32 --num-train-epochs 20 --learning-rate 3e-3 --set metric_for_best_model=exact-match --set max_new_tokens=30 --set save_steps=0 "$@"
+    --precision f32 --num-train-epochs 8 --per-device-train-batch-size 16 --learning-rate 3e-3 --set metric_for_best_model=exact-match --set max_new_tokens=30 --set save_steps=0 "$@"
   evaluate --adapter "$run" --out "$run-test"
 done
