@@ -333,7 +333,7 @@ impl TensorArtefact {
         base_model: Option<String>,
     ) -> Result<Self, ArtefactError> {
         let file = super::existing(folder, file)?;
-        let tensors = read_tensors(&file)?;
+        let tensors = read_tensors(&file, kind == Kind::Weights(Tuned::All))?;
         Self::described(folder, file, kind, tensors, base_model)
     }
 
@@ -344,7 +344,7 @@ impl TensorArtefact {
         base_model: Option<String>,
     ) -> Result<Self, ArtefactError> {
         let file = super::existing(folder, TENSORS)?;
-        let tensors = read_tensors(&file)?;
+        let tensors = read_tensors(&file, false)?;
         let kind = Kind::PlacedPrefix(PlacedPrefixFiles::read(&file, &tensors, config)?);
         Self::described(folder, file, kind, tensors, base_model)
     }
@@ -427,13 +427,15 @@ impl TensorArtefact {
     }
 }
 
-fn read_tensors(file: &Path) -> Result<Tensors, ArtefactError> {
+/// A whole model may bar tokens by a bias of minus infinity; what was trained is finite.
+fn read_tensors(file: &Path, is_model: bool) -> Result<Tensors, ArtefactError> {
+    let is_wrong = |value: &f32| value.is_nan() || value.is_infinite() && !is_model;
     let source = SafetensorsFile::open(file)?;
     let mut tensors = Tensors::new();
     for name in source.names() {
         let tensor = source.read(name)?;
         let (shape, values) = (tensor.info().shape().to_vec(), tensor.to_f32());
-        if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+        if let Some(&value) = values.iter().find(|value| is_wrong(value)) {
             return Err(ArtefactError::TensorNotFinite { path: file.into(), name: name.into(), value });
         }
         tensors.insert(name.into(), (shape, values));
@@ -574,8 +576,6 @@ pub fn write_trained(
     };
     let Form { kind, mut tensors, config, subject } = form;
     let is_model = kind == Kind::Weights(Tuned::All);
-    let constants = model.filter(|_| is_model).into_iter().flat_map(|model| model.constants.clone());
-    tensors.extend(constants.map(|(name, shape, values)| (name, (shape, values))));
     let name = if is_model { MODEL } else { TENSORS };
     for (tensor, (_, values)) in &tensors {
         if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
@@ -586,6 +586,9 @@ pub fn write_trained(
             });
         }
     }
+    // What nothing trains may hold anything: a bias of minus infinity bars a token.
+    let constants = model.filter(|_| is_model).into_iter().flat_map(|model| model.constants.clone());
+    tensors.extend(constants.map(|(name, shape, values)| (name, (shape, values))));
     let description = Description { base_model: base_model.map(Into::into), ..description.clone() };
     let content_hash = kind.content_hash(&tensors);
     let places = if let Kind::PlacedPrefix(prefix) = &kind { Some(prefix.places.clone()) } else { None };
