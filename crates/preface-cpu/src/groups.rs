@@ -15,6 +15,7 @@ use half::bf16;
 
 use crate::CpuBackend;
 use crate::blocks::GROUP;
+use crate::memory::WeightMemory;
 use crate::simd::{Kernel, SQUARE, Simd, turn_rows};
 use crate::storage::{Aligned, Element, SharedRows, View, ViewMut};
 
@@ -28,14 +29,20 @@ pub struct Groups {
 
 impl Groups {
     /// All zeros.
-    pub fn zeroed(n_out: usize, n_in: usize, element: Element) -> Self {
-        let words = Aligned::zeroed(n_out.div_ceil(GROUP) * GROUP * words_of(n_in, element));
+    pub fn zeroed(n_out: usize, n_in: usize, element: Element, memory: Option<&WeightMemory>) -> Self {
+        let words = Aligned::zeroed(n_out.div_ceil(GROUP) * GROUP * words_of(n_in, element), memory);
         Self { n_out, n_in, element, words }
     }
 
     /// From its rows.
-    pub fn new(backend: &CpuBackend, rows: &[View<'_>], n_in: usize, element: Element) -> Self {
-        let mut groups = Self::zeroed(rows.len(), n_in, element);
+    pub fn new(
+        backend: &CpuBackend,
+        rows: &[View<'_>],
+        n_in: usize,
+        element: Element,
+        memory: Option<&WeightMemory>,
+    ) -> Self {
+        let mut groups = Self::zeroed(rows.len(), n_in, element, memory);
         groups.fill(backend, rows);
         groups
     }
@@ -311,7 +318,7 @@ mod tests {
                     let rows: Vec<Vec<f32>> =
                         (0..n_out).map(|out| (0..n_in).map(|k| value(out, k)).collect()).collect();
                     let views: Vec<View<'_>> = rows.iter().map(|row| View::F32(row)).collect();
-                    let groups = Groups::new(&backend, &views, n_in, element);
+                    let groups = Groups::new(&backend, &views, n_in, element, None);
                     for (out, row) in rows.iter().enumerate() {
                         let mut got = vec![7.0; n_in];
                         groups.floats(out, &mut got);

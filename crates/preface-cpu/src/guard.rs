@@ -127,7 +127,7 @@ mod overrun {
     #[test]
     #[ignore = "ends its process; run by the test below"]
     fn of_a_weight() {
-        read_behind(&Aligned::<f32>::zeroed(5));
+        read_behind(&Aligned::<f32>::zeroed(5, None));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - `pool`: threads. Results are the same to the bit for any number of them: every sum runs over fixed pieces in a
 //!   fixed order.
 //! - `buffers`, `storage`, `scratch`: memory, used again and again.
+//! - `memory`: that of weights.
 //! - `groups`: weights of plain numbers, `blocks`: quantised ones.
 //! - one file for each operation: `rows`, `linear` (over `product`), `norm`, `rotary`, `attention`, `head`.
 //!
@@ -28,6 +29,7 @@ mod guard;
 mod head;
 mod head_grad;
 mod linear;
+mod memory;
 mod multiply;
 mod norm;
 mod parameter_grads;
@@ -47,8 +49,8 @@ mod weight_grad;
 use std::ops::{Deref, DerefMut, Range};
 
 use preface_backend::{
-    Activation, AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, Norm, Place,
-    Rotation, RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
+    Activation, AttentionCall, AttentionPlan, Backend, Description, Epilogue, Head, HeadSpan, HostMatrix,
+    Norm, Place, Rotation, RowMask, RowTarget, Storage, StoreGrad, Term, WeightPart,
 };
 
 pub use attention::CpuPlan;
@@ -56,6 +58,7 @@ pub use storage::{CpuRows, CpuWeight};
 pub use tier::Tier;
 
 use buffers::Buffers;
+use memory::WeightMemory;
 use pool::Pool;
 use simd::{Kernel, Simd};
 use storage::{Element, ReadWeight, View, ViewMut};
@@ -140,6 +143,7 @@ pub struct CpuBackend {
     tier: Tier,
     pool: Pool,
     buffers: Buffers,
+    memory: WeightMemory,
 }
 
 /// A parameter vector.
@@ -185,7 +189,8 @@ impl CpuBackend {
             return Err(CpuError::NoThreads);
         }
         let pool = Pool::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
-        Ok(Self { precision: options.precision, tier, pool, buffers: Buffers::default() })
+        let (buffers, memory) = (Buffers::default(), WeightMemory::default());
+        Ok(Self { precision: options.precision, tier, pool, buffers, memory })
     }
 
     /// Bytes that rows of this shape occupy, for plans that are made without a backend.
@@ -260,8 +265,13 @@ impl Backend for CpuBackend {
         (rows.n_row, rows.width)
     }
 
+    fn weight(&self, parts: Vec<HostMatrix>) -> CpuWeight {
+        CpuWeight::new(self, parts.into_iter().map(WeightPart::Values).collect(), None)
+    }
+
     fn stored_weight(&self, parts: Vec<WeightPart>) -> CpuWeight {
-        CpuWeight::new(self, parts)
+        // Those of a model, which come once and stay.
+        CpuWeight::new(self, parts, Some(&self.memory))
     }
 
     fn weight_shape(&self, weight: &CpuWeight) -> (usize, usize) {

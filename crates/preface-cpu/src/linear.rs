@@ -52,7 +52,7 @@ pub fn linear(
         .collect();
     // A gate's two halves are computed side by side.
     let width = product_width / tail.n_piece();
-    let n_column = block_columns(&factors, tail.n_piece());
+    let n_column = block_columns(&factors, n_row, tail.n_piece());
     let n_block = width.div_ceil(n_column);
     // Rows are divided only where the columns give too few tasks for the threads: each part packs the panel again.
     let n_part = (2 * backend.pool.threads()).div_ceil(n_block).min(n_row.div_ceil(LEAST_ROWS));

@@ -3,10 +3,14 @@
 //! A training step has about 600 operations, a generated token 300. So a worker spins for a moment before it sleeps,
 //! the caller works too, and an operation ends as soon as its tasks are done: a worker that has not woken up by then
 //! is not waited for. How long a thread spins follows from how often that was right: where other programs use the cores,
-//! spinning takes from them, and from our own threads, the time that they need to get done ([`Patience`]). Tasks are handed out one by one in order, so which thread runs a task is open: results must not
-//! depend on it, and tasks get nothing but their number and the thread's scratch memory.
+//! spinning takes from them, and from our own threads, the time that they need to get done ([`Patience`]).
+//!
+//! Each thread has a share of the tasks, one behind the other, so that it reads a weight as one stream, which prefetchers
+//! follow across tasks. A thread that is done with its own takes from the ends of the others' shares. So which thread runs a
+//! task is open: results must not depend on it, and tasks get nothing but their number and the thread's scratch memory.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,8 +70,8 @@ struct Shared {
     generation: AtomicU64,
     /// Copy of [`State::n_active`], to spin on.
     n_active: AtomicUsize,
-    /// Next task of the current job.
-    next: AtomicUsize,
+    /// What each thread has left of the current job.
+    shares: Vec<Share>,
     wake: Condvar,
     done: Condvar,
 }
@@ -90,6 +94,31 @@ struct Job {
     n_task: usize,
 }
 
+/// A range of tasks: the number of the first in the upper half, the end in the lower. On cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+impl Share {
+    fn set(&self, tasks: Range<usize>) {
+        // Read by threads that have seen the job, which is published later.
+        self.0.store((tasks.start as u64) << 32 | tasks.end as u64, Ordering::Relaxed);
+    }
+
+    /// A task that nobody else gets: the first one, or the last for another thread.
+    fn take(&self, is_own: bool) -> Option<usize> {
+        let split = |both: u64| (both >> 32, both & u64::from(u32::MAX));
+        let rest = |both| {
+            let (first, end) = split(both);
+            let rest = if is_own { (first + 1, end) } else { (first, end.saturating_sub(1)) };
+            (first < end).then_some(rest.0 << 32 | rest.1)
+        };
+        let both = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).ok()?;
+        let (first, end) = split(both);
+        Some(if is_own { first } else { end - 1 } as usize)
+    }
+}
+
 impl Pool {
     /// A pool of `threads` threads in all, the caller included.
     pub fn new(threads: usize) -> std::io::Result<Self> {
@@ -98,7 +127,7 @@ impl Pool {
             state: Mutex::new(state),
             generation: AtomicU64::new(0),
             n_active: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            shares: (0..threads.max(1)).map(|_| Share::default()).collect(),
             wake: Condvar::new(),
             done: Condvar::new(),
         });
@@ -107,7 +136,7 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let worker = std::thread::Builder::new()
                 .name(format!("preface-cpu-{number}"))
-                .spawn(move || shared.work())?;
+                .spawn(move || shared.work(number))?;
             pool.workers.push(worker);
         }
         Ok(pool)
@@ -121,7 +150,7 @@ impl Pool {
     /// Runs `task(0)` to `task(n_task - 1)`, each once, and returns when all are done.
     ///
     /// # Panics
-    /// If a task does, after all threads have left the job. A task must not call `run` of the same pool.
+    /// Of more than 2^32 tasks. If a task does, after all threads have left the job. A task must not call `run` of the same pool.
     pub fn run(&self, n_task: usize, task: impl Fn(usize, &mut Scratch) + Sync) {
         // A panic of a task poisons nothing: scratch memory has no invariant.
         let mut own = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +166,7 @@ impl Pool {
         let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
         let job = Job { task, n_task };
         self.shared.open(job);
-        let result = catch_unwind(AssertUnwindSafe(|| self.shared.run_tasks(job, scratch)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.shared.run_tasks(job, 0, scratch)));
         let others = self.shared.close(patience);
         drop(own);
         if let Some(panic) = result.err().or(others) {
@@ -164,7 +193,11 @@ impl Shared {
 
     /// Offers a job to the workers. No other job is open and no worker active.
     fn open(&self, job: Job) {
-        self.next.store(0, Ordering::Relaxed);
+        let (n_task, n_share) = (job.n_task, self.shares.len());
+        assert!(u32::try_from(n_task).is_ok(), "a job of {n_task} tasks");
+        for (number, share) in self.shares.iter().enumerate() {
+            share.set(n_task * number / n_share..n_task * (number + 1) / n_share);
+        }
         let mut state = self.lock();
         state.job = Some(job);
         state.generation += 1;
@@ -191,18 +224,17 @@ impl Shared {
         state.panic.take()
     }
 
-    fn run_tasks(&self, job: Job, scratch: &mut Scratch) {
-        loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= job.n_task {
-                return;
+    fn run_tasks(&self, job: Job, thread: usize, scratch: &mut Scratch) {
+        let (before, own) = self.shares.split_at(thread);
+        for (number, share) in own.iter().chain(before).enumerate() {
+            while let Some(task) = share.take(number == 0) {
+                (job.task)(task, scratch);
             }
-            (job.task)(number, scratch);
         }
     }
 
     /// A worker's life.
-    fn work(&self) {
+    fn work(&self, thread: usize) {
         let mut own = Own::default();
         let mut seen = 0;
         loop {
@@ -221,7 +253,7 @@ impl Shared {
             state.n_active += 1;
             self.n_active.store(state.n_active, Ordering::Release);
             drop(state);
-            let result = catch_unwind(AssertUnwindSafe(|| self.run_tasks(job, &mut own.scratch)));
+            let result = catch_unwind(AssertUnwindSafe(|| self.run_tasks(job, thread, &mut own.scratch)));
             let mut state = self.lock();
             if let Err(panic) = result {
                 state.panic.get_or_insert(panic);

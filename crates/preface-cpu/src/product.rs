@@ -7,7 +7,7 @@
 //! stored once, for both directions; packing costs a few percent of a product with hundreds of rows).
 //!
 //! With at most [`THIN_ROWS`] rows, as in generation, what counts is that the weight is read once, at the speed of the memory:
-//! group by group for all rows, quantised blocks as they lie too ([`crate::blocks::dots`]).
+//! some groups for all rows, while the next are asked for, quantised blocks as they lie too ([`crate::blocks::dots`]).
 //!
 //! Each element is one sum over `k` in ascending order, so a result does not depend on how rows and columns are divided.
 
@@ -17,11 +17,17 @@ use preface_backend::Direction;
 
 use crate::blocks::{self, GROUP, dots::Quantised};
 use crate::groups::Groups;
-use crate::simd::{ComputeTile, Simd, Tile, Words};
+use crate::simd::{Ahead, ComputeTile, Simd, Tile, Words};
 use crate::storage::{CpuWeight, Element, Values, View};
 
 /// Rows up to which a quantised weight is not packed, and a plain one is read once for all of them.
 pub const THIN_ROWS: usize = 64;
+
+/// Rows up to which one group at a time is computed. More are bound by arithmetic, and a tile of one vector of columns loads
+/// too much for each multiply-add.
+const STRIP_ROWS: usize = 5;
+/// How many words ahead of its use a strip asks for memory: what arrives in the time that memory takes to answer.
+const AHEAD: usize = 1024;
 
 /// Columns of a panel are a divisor of this on every instruction set.
 const COLUMNS: usize = 48;
@@ -93,7 +99,11 @@ impl Factors<'_> {
 
 /// Columns of each of `n_piece` pieces that a task should compute. Two panels, where the cache holds them, make rows of
 /// bf16 results whole cache lines.
-pub fn block_columns(factors: &[Factors<'_>], n_piece: usize) -> usize {
+pub fn block_columns(factors: &[Factors<'_>], n_row: usize, n_piece: usize) -> usize {
+    if n_row <= THIN_ROWS {
+        // Many small tasks, so that threads end together.
+        return COLUMNS;
+    }
     let words: usize = factors.iter().map(Factors::words).sum();
     let wide = 2 * COLUMNS;
     if wide * n_piece * words * size_of::<u32>() <= PANEL_BYTES { wide } else { COLUMNS }
@@ -138,7 +148,7 @@ pub fn product<S: Simd>(
                     _ => {
                         let groups = factors.groups(pieces).expect("a thin product needs no panel");
                         let sums = Sums { data: sums, stride, add };
-                        strips(simd, factors, groups, rows.clone(), columns.start, columns.len(), sums);
+                        bands(simd, factors, groups, rows.clone(), columns.start, columns.len(), sums);
                     }
                 }
             }
@@ -174,13 +184,14 @@ pub fn product<S: Simd>(
                         vector: S::LANES,
                         step: S::PANEL_COLUMNS,
                     };
-                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums);
+                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums, None);
                     continue;
                 };
                 let first = pieces[column / piece].start + column % piece;
                 let n_left = groups.n_column() - first / GROUP * GROUP;
                 if n_left >= S::PANEL_COLUMNS {
-                    tile(simd, factors, rows, Right::of::<S>(groups, first), S::PANEL_VECTORS, sums);
+                    let right = Right::of::<S>(groups, first);
+                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums, None);
                 } else {
                     strips(simd, factors, groups, rows, first, n_left, sums);
                 }
@@ -223,6 +234,40 @@ impl<'a> Right<'a> {
     }
 }
 
+/// Products of a few rows with `n_column` columns that begin a group. While a panel is multiplied with all rows, tile by
+/// tile, the next one comes into the second-level cache.
+#[inline(always)]
+fn bands<S: Simd>(
+    simd: S,
+    factors: &Factors<'_>,
+    groups: &Groups,
+    rows: Range<usize>,
+    first: usize,
+    n_column: usize,
+    sums: Sums<'_>,
+) {
+    let Sums { data, stride, add } = sums;
+    let whole = if rows.len() > STRIP_ROWS { n_column - n_column % S::PANEL_COLUMNS } else { 0 };
+    let n_pass = rows.len().div_ceil(S::PANEL_ROWS);
+    for column in (0..whole).step_by(S::PANEL_COLUMNS) {
+        let right = Right::of::<S>(groups, first + column);
+        let next = right.words.as_ptr().wrapping_add(S::PANEL_COLUMNS * groups.n_word());
+        // Passes of nearly the same size, each with its part of the next panel.
+        let cut = |n: usize, pass: usize| n * pass / n_pass;
+        for pass in 0..n_pass {
+            let words = cut(groups.n_word(), pass)..cut(groups.n_word(), pass + 1);
+            let ahead = Ahead { start: next.wrapping_add(words.start * right.step), words: words.len() };
+            let data = &mut data[cut(rows.len(), pass) * stride + column..];
+            let rows = rows.start + cut(rows.len(), pass)..rows.start + cut(rows.len(), pass + 1);
+            tile(simd, factors, rows, right, S::PANEL_VECTORS, Sums { data, stride, add }, Some(ahead));
+        }
+    }
+    if whole < n_column {
+        let sums = Sums { data: &mut data[whole..], stride, add };
+        strips(simd, factors, groups, rows, first + whole, n_column - whole, sums);
+    }
+}
+
 /// Products of some rows with `n_column` columns (or some more, to the end of a vector) that begin a group or, where a
 /// group has several, a strip.
 #[inline(always)]
@@ -244,7 +289,9 @@ fn strips<S: Simd>(
             let cut = |pass| rows.len() * pass / n_pass;
             let data = &mut data[cut(pass) * stride + column..];
             let rows = rows.start + cut(pass)..rows.start + cut(pass + 1);
-            tile(simd, factors, rows, right, S::STRIP_VECTORS, Sums { data, stride, add });
+            let start = right.words.as_ptr().wrapping_add(AHEAD);
+            let ahead = Ahead { start, words: if pass == 0 { groups.n_word() } else { 0 } };
+            tile(simd, factors, rows, right, S::STRIP_VECTORS, Sums { data, stride, add }, Some(ahead));
         }
     }
 }
@@ -258,6 +305,7 @@ fn tile<S: Simd>(
     right: Right<'_>,
     n_vector: usize,
     sums: Sums<'_>,
+    ahead: Option<Ahead>,
 ) {
     let left = LeftRows::new(factors, rows.start, rows.len());
     let depth = factors.words();
@@ -279,7 +327,8 @@ fn tile<S: Simd>(
     };
     // SAFETY: `LeftRows::new` checked the rows; the last vector of the last word lies in `words` (asserted); `out` ends with
     // the last row's last column.
-    simd.enter(unsafe { ComputeTile::new(factors.kind(), tile) });
+    let tile = unsafe { ComputeTile::new(factors.kind(), tile) };
+    simd.enter(if let Some(ahead) = ahead { tile.ahead(ahead) } else { tile });
 }
 
 /// Rows of a left factor as words.

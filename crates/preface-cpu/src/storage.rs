@@ -11,6 +11,7 @@ use crate::CpuBackend;
 use crate::blocks::{Packed, Part, Store, part_of};
 use crate::buffers::{Buffer, Buffers, rounded};
 use crate::groups::Groups;
+use crate::memory::{Lines, WeightMemory};
 use crate::scratch::{LINE_F32, Line, numbers_in, numbers_in_mut};
 use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
 
@@ -50,19 +51,19 @@ pub(crate) enum Values {
 
 /// Numbers that start at a cache line.
 pub(crate) struct Aligned<T> {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
     element: PhantomData<T>,
 }
 
 impl<T: Pod> Aligned<T> {
-    pub(crate) fn zeroed(len: usize) -> Self {
-        let lines = bytemuck::zeroed_vec((len * size_of::<T>()).div_ceil(size_of::<Line>()));
-        Self { lines, len, element: PhantomData }
+    pub(crate) fn zeroed(len: usize, memory: Option<&WeightMemory>) -> Self {
+        let n_line = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        Self { lines: Lines::zeroed(n_line, memory), len, element: PhantomData }
     }
 
-    fn collect(len: usize, values: impl Iterator<Item = T>) -> Self {
-        let mut all = Self::zeroed(len);
+    fn collect(len: usize, values: impl Iterator<Item = T>, memory: Option<&WeightMemory>) -> Self {
+        let mut all = Self::zeroed(len, memory);
         all.iter_mut().zip(values).for_each(|(to, value)| *to = value);
         all
     }
@@ -218,8 +219,9 @@ impl<'a> SharedRows<'a> {
 }
 
 impl CpuWeight {
-    /// Stacks `parts`; plain numbers are stored as the backend's compact rows, and everything is multiplied so.
-    pub(crate) fn new(backend: &CpuBackend, parts: Vec<WeightPart>) -> Self {
+    /// Stacks `parts`; plain numbers are stored as the backend's compact rows, and everything is multiplied so. `memory` is
+    /// for weights that stay.
+    pub(crate) fn new(backend: &CpuBackend, parts: Vec<WeightPart>, memory: Option<&WeightMemory>) -> Self {
         let element = backend.element(Storage::Compact);
         let n_in = parts.first().map_or(0, |part| part.shape().1);
         for part in &parts {
@@ -240,19 +242,21 @@ impl CpuWeight {
                     .flat_map(|matrix| (0..matrix.n_row).map(move |row| (matrix, row * n_in)))
                     .map(|(matrix, start)| View::F32(&matrix.values[start..start + n_in]))
                     .collect();
-                Values::Plain(Groups::new(backend, &rows, n_in, element))
+                Values::Plain(Groups::new(backend, &rows, n_in, element, memory))
             }
             None => {
                 let mut first = 0;
                 let stored = parts.iter().map(|part| {
                     let n_row = part.shape().0;
                     let store = match part {
-                        WeightPart::Blocks(matrix) => Store::Blocks(Packed::new(matrix)),
+                        WeightPart::Blocks(matrix) => Store::Blocks(Packed::new(matrix, memory)),
                         WeightPart::Values(matrix) => {
                             let (n, all) = (matrix.values.len(), matrix.values.iter().copied());
                             match element {
-                                Element::F32 => Store::F32(Aligned::collect(n, all)),
-                                Element::Bf16 => Store::Bf16(Aligned::collect(n, all.map(bf16::from_f32))),
+                                Element::F32 => Store::F32(Aligned::collect(n, all, memory)),
+                                Element::Bf16 => {
+                                    Store::Bf16(Aligned::collect(n, all.map(bf16::from_f32), memory))
+                                }
                             }
                         }
                     };
@@ -279,7 +283,7 @@ impl CpuWeight {
     ) -> Self {
         let (n_out, element) = (range.len(), backend.element(Storage::Compact));
         let rows: Vec<View<'_>> = range.map(|row| rows.part(row, 0..n_in)).collect();
-        let values = Values::Plain(Groups::new(backend, &rows, n_in, element));
+        let values = Values::Plain(Groups::new(backend, &rows, n_in, element, None));
         Self { n_out, n_in, element, values }
     }
 
@@ -287,7 +291,7 @@ impl CpuWeight {
     pub(crate) fn update(&mut self, backend: &CpuBackend, values: &[f32]) {
         assert_eq!(values.len(), self.n_out * self.n_in, "update: numbers of the weight");
         if matches!(self.values, Values::Parts(_)) {
-            self.values = Values::Plain(Groups::zeroed(self.n_out, self.n_in, self.element));
+            self.values = Values::Plain(Groups::zeroed(self.n_out, self.n_in, self.element, None));
         }
         let Values::Plain(groups) = &mut self.values else { unreachable!("replaced above") };
         let rows: Vec<View<'_>> = values.chunks_exact(self.n_in.max(1)).map(View::F32).collect();

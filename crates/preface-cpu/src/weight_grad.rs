@@ -48,7 +48,7 @@ pub fn add_product(
         depth: 0..depth,
         quantised: None,
     }];
-    let n_column = block_columns(&factors, 1);
+    let n_column = block_columns(&factors, n_out, 1);
     let n_block = n_in.div_ceil(n_column);
     let n_part = (2 * backend.pool.threads()).div_ceil(n_block).min(n_out.div_ceil(LEAST_FEATURES));
     let grads = grads.share();

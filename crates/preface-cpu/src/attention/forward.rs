@@ -2,6 +2,8 @@
 //!
 //! Probabilities stay unnormalised: the sum divides the result, which has fewer elements.
 
+use std::ops::Range;
+
 use super::pack::{Heads, Padded, Side, gather, gather_heads, transpose};
 use super::{Call, Segment, check, thin, tile_rows};
 use crate::CpuBackend;
@@ -14,10 +16,15 @@ pub fn forward(backend: &CpuBackend, call: &Call<'_>, out: &mut CpuRows, log_sum
     check(call, out);
     let n_kv_head = call.shape.n_kv_head;
     let (out, log_sum_exp) = (out.share(), log_sum_exp.map(CpuRows::share));
-    backend.pool.run(call.plan.segments.len() * n_kv_head, |task, scratch| {
-        let segment = &call.plan.segments[task / n_kv_head];
+    let n_segment = call.plan.segments.len();
+    // Single rows read their keys together where there are some for each thread.
+    let single = call.plan.segments.iter().all(|segment| segment.rows.len() == 1);
+    let n_part = if single && n_segment >= 4 * backend.pool.threads() { 1 } else { n_kv_head };
+    backend.pool.run(n_segment * n_part, |task, scratch| {
+        let (number, part) = (task / n_part, task % n_part);
+        let kv_heads = n_kv_head * part / n_part..n_kv_head * (part + 1) / n_part;
         let results = Results { out: &out, log_sum_exp: log_sum_exp.as_ref() };
-        backend.tier.run(Forward { call, segment, kv_head: task % n_kv_head, results, scratch });
+        backend.tier.run(Forward { call, number, kv_heads, results, scratch });
     });
 }
 
@@ -48,8 +55,9 @@ impl Results<'_> {
 
 struct Forward<'a> {
     call: &'a Call<'a>,
-    segment: &'a Segment,
-    kv_head: usize,
+    /// Of the segment.
+    number: usize,
+    kv_heads: Range<usize>,
     results: Results<'a>,
     scratch: &'a mut Scratch,
 }
@@ -58,11 +66,29 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { call, segment, kv_head, results, scratch } = self;
-        let heads = Heads::new(call, call.query, kv_head);
-        if call.dropout.is_none() && thin::suits(segment) {
-            return thin::forward(simd, call, segment, heads, kv_head, results, scratch);
+        let Self { call, number, kv_heads, results, scratch } = self;
+        let segment = &call.plan.segments[number];
+        if thin::suits::<S>(call, segment) {
+            return thin::forward(simd, call, number, kv_heads, results, scratch);
         }
+        for kv_head in kv_heads {
+            Self::gathered(simd, call, segment, kv_head, results, scratch);
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Any segment, one key head.
+    #[inline(always)]
+    fn gathered<S: Simd>(
+        simd: S,
+        call: &Call<'_>,
+        segment: &Segment,
+        kv_head: usize,
+        results: Results<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let heads = Heads::new(call, call.query, kv_head);
         let pad = Padded::new::<S>(call.shape.head_dim);
         let n_key = segment.n_key;
         let key_stride = n_key.next_multiple_of(S::LANES);

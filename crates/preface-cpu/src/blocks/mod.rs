@@ -21,6 +21,7 @@ use std::ops::Range;
 use half::bf16;
 use preface_backend::{BlockFormat, BlockMatrix};
 
+use crate::memory::WeightMemory;
 use crate::storage::{Aligned, View};
 use tile::Tile;
 
@@ -51,10 +52,10 @@ pub struct Packed {
 }
 
 impl Packed {
-    pub fn new(matrix: &BlockMatrix) -> Self {
+    pub fn new(matrix: &BlockMatrix, memory: Option<&WeightMemory>) -> Self {
         let (format, n_in) = (matrix.format(), matrix.n_column());
         let group_bytes = n_in / format.block_len() * layout::block_bytes(format);
-        let mut bytes = Aligned::zeroed(matrix.n_row().div_ceil(GROUP) * group_bytes);
+        let mut bytes = Aligned::zeroed(matrix.n_row().div_ceil(GROUP) * group_bytes, memory);
         if group_bytes > 0 {
             for (group, to) in bytes.chunks_exact_mut(group_bytes).enumerate() {
                 let first = group * GROUP;

@@ -37,7 +37,7 @@ fn decoded_elements_have_the_bits_of_the_file_s_values() {
             for (n_row, n_block) in [(1, 1), (15, 2), (16, 1), (17, 3)] {
                 let n_in = n_block * format.block_len();
                 let matrix = matrix(format, n_row, n_in);
-                let (packed, want) = (Packed::new(&matrix), matrix.decode());
+                let (packed, want) = (Packed::new(&matrix, None), matrix.decode());
                 for group in 0..n_row.div_ceil(GROUP) {
                     let blocks = Guarded::new(packed.group(group));
                     for step in 0..n_in / STEP {
@@ -86,7 +86,7 @@ fn sums_are_those_of_activations_in_eight_bits() {
             for (n_row, n_block) in [(1, 1), (2, 3), (4, 2), (8, 5)] {
                 let n_in = n_block * format.block_len();
                 let matrix = matrix(format, GROUP, n_in);
-                let (packed, weight) = (Packed::new(&matrix), matrix.decode());
+                let (packed, weight) = (Packed::new(&matrix, None), matrix.decode());
                 let x: Vec<f32> = (0..n_row * n_in).map(|i| ((i * 29) % 83) as f32 / 40.0 - 1.0).collect();
                 let quantised: Vec<_> = x.as_chunks::<STEP>().0.iter().map(eight_bits).collect();
                 let words: Vec<u32> =

@@ -28,7 +28,7 @@ pub use math::{
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{ComputeTile, Tile, Words};
+pub use tile::{Ahead, ComputeTile, Tile, Words};
 
 use half::bf16;
 
@@ -113,7 +113,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The first lanes of `from`.
     ///
     /// # Safety
-    /// `from` is valid for reading [`Self::LANES`] elements.
+    /// `from` is valid for reading [`Self::LANES`] elements; it need not be aligned.
     unsafe fn load_at(self, from: *const f32) -> Self::F32;
     /// Stores all lanes.
     ///
@@ -236,6 +236,19 @@ pub fn prefetch(start: *const u8, n_byte: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, n_byte);
+}
+
+/// Asks for one cache line, into the second-level cache alone: what is wanted later than the first would keep it.
+#[inline(always)]
+pub fn prefetch_second(at: *const u32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it reads nothing, faults on no address, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// `to[w, j] = from[j][w]` for the first `n_word` words of each row; rows that are none count as zeros. Rows of `to` are

@@ -32,8 +32,8 @@ impl Simd for Scalar {
 
     #[inline(always)]
     unsafe fn load_at(self, from: *const f32) -> Self::F32 {
-        // SAFETY: the caller gives `LANES` readable elements; an array of f32 has the alignment of f32.
-        unsafe { from.cast::<Self::F32>().read() }
+        // SAFETY: the caller gives `LANES` readable elements.
+        unsafe { from.cast::<Self::F32>().read_unaligned() }
     }
 
     #[inline(always)]

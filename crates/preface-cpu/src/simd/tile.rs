@@ -10,7 +10,7 @@
 //! A *strip* is for a few rows and a weight that comes from main memory: the columns of one group, which is one piece of
 //! memory from the first word to the last, by up to [`Simd::STRIP_ROWS`] rows.
 
-use super::{Kernel, Simd, prefetch};
+use super::{Kernel, Simd, prefetch_second};
 
 /// Operands of a tile.
 #[derive(Clone, Copy)]
@@ -72,13 +72,21 @@ impl Multiply for Pairs {
     }
 }
 
-/// How many bytes ahead of its use a strip asks for memory: what arrives in the time that memory takes to answer.
-const AHEAD: usize = 4096;
+/// Part of a right factor, laid out as that of the tile, that is asked for while the tile is computed, so that it is in the
+/// second-level cache when its turn comes.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    /// The first vector of the first word; any address.
+    pub start: *const u32,
+    /// Words of each vector, at most those of the tile.
+    pub words: usize,
+}
 
 /// Computes one tile.
 pub struct ComputeTile {
     words: Words,
     tile: Tile,
+    ahead: Ahead,
 }
 
 impl ComputeTile {
@@ -87,7 +95,12 @@ impl ComputeTile {
     /// vectors of each; `right` is valid for reading `vectors` vectors of each of `depth` words; for the instruction set that
     /// the kernel will be run with.
     pub unsafe fn new(words: Words, tile: Tile) -> Self {
-        Self { words, tile }
+        Self { words, tile, ahead: Ahead { start: std::ptr::null(), words: 0 } }
+    }
+
+    /// Asks for memory meanwhile.
+    pub fn ahead(self, ahead: Ahead) -> Self {
+        Self { ahead, ..self }
     }
 }
 
@@ -98,8 +111,8 @@ impl Kernel for ComputeTile {
         // SAFETY: promised when `self` was made.
         unsafe {
             match self.words {
-                Words::Floats => self.tile.vectors::<S, Floats>(simd),
-                Words::Pairs => self.tile.vectors::<S, Pairs>(simd),
+                Words::Floats => self.tile.vectors::<S, Floats>(simd, self.ahead),
+                Words::Pairs => self.tile.vectors::<S, Pairs>(simd, self.ahead),
             }
         }
     }
@@ -109,13 +122,19 @@ impl Tile {
     /// # Safety
     /// As [`ComputeTile::new`].
     #[inline(always)]
-    unsafe fn vectors<S: Simd, W: Multiply>(self, simd: S) {
+    unsafe fn vectors<S: Simd, W: Multiply>(self, simd: S, ahead: Ahead) {
         // SAFETY: as the caller promises; the last parameter is the number of vectors.
         unsafe {
             match self.vectors {
-                3 if const { S::PANEL_VECTORS == 3 || S::STRIP_VECTORS == 3 } => self.rows::<S, W, 3>(simd),
-                2 if const { S::PANEL_VECTORS == 2 || S::STRIP_VECTORS == 2 } => self.rows::<S, W, 2>(simd),
-                1 if const { S::PANEL_VECTORS == 1 || S::STRIP_VECTORS == 1 } => self.rows::<S, W, 1>(simd),
+                3 if const { S::PANEL_VECTORS == 3 || S::STRIP_VECTORS == 3 } => {
+                    self.rows::<S, W, 3>(simd, ahead);
+                }
+                2 if const { S::PANEL_VECTORS == 2 || S::STRIP_VECTORS == 2 } => {
+                    self.rows::<S, W, 2>(simd, ahead);
+                }
+                1 if const { S::PANEL_VECTORS == 1 || S::STRIP_VECTORS == 1 } => {
+                    self.rows::<S, W, 1>(simd, ahead);
+                }
                 vectors => unreachable!("a tile of {vectors} vectors"),
             }
         }
@@ -124,7 +143,7 @@ impl Tile {
     /// # Safety
     /// As [`ComputeTile::new`], and `V` is the number of vectors.
     #[inline(always)]
-    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S) {
+    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S, ahead: Ahead) {
         // Constants, so that what an instruction set does not use is not compiled.
         macro_rules! match_rows {
             ($($rows:literal)*) => {
@@ -132,7 +151,7 @@ impl Tile {
                     $($rows if const {
                         V == S::PANEL_VECTORS && $rows <= S::PANEL_ROWS
                             || V == S::STRIP_VECTORS && $rows <= S::STRIP_ROWS
-                    } => self.compute::<S, W, $rows, V>(simd),)*
+                    } => self.compute::<S, W, $rows, V>(simd, ahead),)*
                     rows => unreachable!("a tile of {rows} rows"),
                 }
             };
@@ -141,13 +160,40 @@ impl Tile {
         unsafe { match_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16) }
     }
 
+    /// Adds the products of word `k`.
+    ///
+    /// # Safety
+    /// As [`ComputeTile::new`], `M` is the number of rows, `V` that of vectors, and `k` below the depth.
+    #[inline(always)]
+    unsafe fn step<S: Simd, W: Multiply, const M: usize, const V: usize>(
+        self,
+        simd: S,
+        k: usize,
+        sums: &mut [[S::F32; V]; M],
+    ) {
+        let mut vectors = [simd.splat(0.0); V];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            // SAFETY: a vector below `V` of a word that the caller promises to be readable.
+            *vector =
+                unsafe { simd.load_at(self.right.add(k * self.right_step + v * self.right_vector).cast()) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as above, of a row below `M`. Rows of bf16 may be unaligned words.
+            let word = unsafe { self.left.add(i * self.left_row + k).read_unaligned() };
+            let word = simd.splat(f32::from_bits(word));
+            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                *sum = W::step(simd, word, vector, *sum);
+            }
+        }
+    }
+
     /// # Safety
     /// As [`ComputeTile::new`], `M` is the number of rows and `V` that of vectors.
     #[inline(always)]
-    unsafe fn compute<S: Simd, W: Multiply, const M: usize, const V: usize>(self, simd: S) {
-        let Self { depth, left, left_row, right, right_vector, right_step, out, out_row, add, .. } = self;
+    unsafe fn compute<S: Simd, W: Multiply, const M: usize, const V: usize>(self, simd: S, ahead: Ahead) {
+        let Self { depth, right_vector, right_step, out, out_row, add, .. } = self;
         // SAFETY: offsets are of rows below `M`, of words below `depth` and of vectors below `V`, which the caller
-        // promises to be readable (and writable, in `out`). Rows of bf16 may be unaligned words. A prefetch may point anywhere.
+        // promises to be readable (and writable, in `out`).
         unsafe {
             let mut sums = [[simd.splat(0.0); V]; M];
             if add {
@@ -157,23 +203,15 @@ impl Tile {
                     }
                 }
             }
-            let mut next = right.cast::<f32>();
-            for k in 0..depth {
-                if V < S::PANEL_VECTORS {
-                    prefetch(next.cast::<u8>().wrapping_add(AHEAD), 1);
+            let n_ahead = ahead.words.min(depth);
+            for k in 0..n_ahead {
+                for v in 0..V {
+                    prefetch_second(ahead.start.wrapping_add(v * right_vector + k * right_step));
                 }
-                let mut vectors = [simd.splat(0.0); V];
-                for (v, vector) in vectors.iter_mut().enumerate() {
-                    *vector = simd.load_at(next.add(v * right_vector));
-                }
-                next = next.wrapping_add(right_step);
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let word = left.add(i * left_row + k).read_unaligned();
-                    let word = simd.splat(f32::from_bits(word));
-                    for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        *sum = W::step(simd, word, vector, *sum);
-                    }
-                }
+                self.step::<S, W, M, V>(simd, k, &mut sums);
+            }
+            for k in n_ahead..depth {
+                self.step::<S, W, M, V>(simd, k, &mut sums);
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {
