@@ -170,9 +170,15 @@ impl Backend for Counting {
 
     fn update_vector(&self, _: &[f32], _: &mut usize) {}
 
+    fn weights_are_exact(&self) -> bool {
+        self.bytes_per_number == size_of::<f32>()
+    }
+
     fn masks(&self, _: &[RowMask]) {}
 
     fn dropout(&self, (): &(), _: f32, _: u32, _: &CountedRows, _: &mut CountedRows) {}
+
+    fn activate(&self, _: Activation, _: &CountedRows, _: &mut CountedRows) {}
 
     fn activation_grad(&self, _: Activation, _: &CountedRows, _: &CountedRows, _: &mut CountedRows) {}
 

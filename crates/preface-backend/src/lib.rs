@@ -224,6 +224,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn update(&self, values: &[f32], weight: &mut Self::Weight);
     /// Puts `values` in the place of a vector's numbers.
     fn update_vector(&self, values: &[f32], vector: &mut Self::Vector);
+    /// Whether weights keep every bit of what [`Backend::update`] puts into them.
+    fn weights_are_exact(&self) -> bool;
     /// Uploads which mask falls on each row.
     fn masks(&self, rows: &[RowMask]) -> Self::Masks;
     /// `out[i, j] = x[i, j] * factor(masks[i], probability, layer, j)`: dropout, and its own backward.
@@ -235,6 +237,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         x: &Self::Rows,
         out: &mut Self::Rows,
     );
+    /// `out = activation(kept)`: what [`Epilogue::Activate`] gave, from what it kept.
+    fn activate(&self, activation: Activation, kept: &Self::Rows, out: &mut Self::Rows);
     /// `out = d * activation'(kept)`: [`Epilogue::ActivateGrad`] of a sum that is there already.
     fn activation_grad(
         &self,

@@ -10,6 +10,38 @@ use crate::simd::{
 };
 use crate::storage::{CpuRows, SharedRows};
 
+/// An activation of what a product gave.
+pub fn forward(backend: &CpuBackend, activation: Activation, kept: &CpuRows, out: &mut CpuRows) {
+    let (n, width) = (out.width, activation.input_width(out.width));
+    assert_eq!((kept.n_row, kept.width), (out.n_row, width), "activate: what the activation takes");
+    let kernel = Forward { activation, kept, width: n, out: out.share() };
+    backend.for_rows(kept.n_row, width, width + n, &kernel);
+}
+
+struct Forward<'a> {
+    activation: Activation,
+    kept: &'a CpuRows,
+    /// Of `out`.
+    width: usize,
+    out: SharedRows<'a>,
+}
+
+impl RowKernel for Forward<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, row: usize, scratch: &mut [f32]) {
+        let n = self.width;
+        let (kept, to) = scratch.split_at_mut(self.kept.width);
+        let kept = self.kept.row(row).floats(simd, kept);
+        if self.activation.gated {
+            gate(simd, self.activation.function, &kept[..n], &kept[n..], &mut to[..n]);
+        } else {
+            activate(simd, self.activation.function, kept, &mut to[..n]);
+        }
+        // SAFETY: `for_rows` hands out each row once.
+        unsafe { self.out.part(row, 0..n) }.write(simd, &to[..n]);
+    }
+}
+
 /// The way back through an activation, of a gradient that is there already.
 pub fn grad(backend: &CpuBackend, activation: Activation, kept: &CpuRows, d: &CpuRows, out: &mut CpuRows) {
     let width = activation.input_width(d.width);

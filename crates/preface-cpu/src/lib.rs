@@ -421,12 +421,20 @@ impl Backend for CpuBackend {
         vector.0.copy_from_slice(values);
     }
 
+    fn weights_are_exact(&self) -> bool {
+        self.precision == Precision::F32
+    }
+
     fn masks(&self, rows: &[RowMask]) -> CpuMasks {
         CpuMasks(rows.to_vec())
     }
 
     fn dropout(&self, masks: &CpuMasks, probability: f32, layer: u32, x: &CpuRows, out: &mut CpuRows) {
         dropout::dropout(self, &masks.0, probability, layer, x, out);
+    }
+
+    fn activate(&self, activation: Activation, kept: &CpuRows, out: &mut CpuRows) {
+        activation::forward(self, activation, kept, out);
     }
 
     fn activation_grad(&self, activation: Activation, kept: &CpuRows, d: &CpuRows, out: &mut CpuRows) {

@@ -245,6 +245,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         };
         let budget = settings.max_tokens_per_batch;
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, budget, wanted)?;
+        self.method.detach(self.model);
         let weight = sum.weight(settings.loss_norm);
         let mut gradient = self.method.gradient(self.model, grads);
 
@@ -289,6 +290,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 .map_err(|source| TrainError::Evaluator { step: self.step, source })?,
             None => Vec::new(),
         };
+        self.method.detach(self.model);
         let metric = &self.settings.metric_for_best_model;
         let named = std::iter::once((EVAL_LOSS.to_owned(), eval_loss)).chain(scores.iter().cloned());
         let Some((_, value)) = named.clone().find(|(name, _)| name == metric) else {

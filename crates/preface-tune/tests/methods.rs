@@ -97,6 +97,7 @@ fn gradient(
     let batch = pack(model, &attachments, pairs, masks);
     let losses = model.loss_and_gradient(&batch, &attachments, &mut grads);
     assert_eq!(losses, model.loss(&batch, &attachments), "forward alone");
+    method.detach(model);
     let weight = batch.n_target() as f32;
     let gradient = method.gradient(model, grads).iter().map(|g| g / weight).collect();
     (losses.iter().sum::<f32>() / weight, gradient)
@@ -105,7 +106,9 @@ fn gradient(
 fn loss(model: &mut Model<Reference>, method: &mut dyn Method<Reference>, pairs: &[Pair]) -> f32 {
     let attachments = method.attach(model);
     let batch = pack(model, &attachments, pairs, None);
-    model.loss(&batch, &attachments).iter().sum::<f32>() / batch.n_target() as f32
+    let loss = model.loss(&batch, &attachments).iter().sum::<f32>() / batch.n_target() as f32;
+    method.detach(model);
+    loss
 }
 
 fn logits(model: &mut Model<Reference>, method: &mut dyn Method<Reference>, prompt: &[u32]) -> Vec<f32> {
@@ -306,6 +309,27 @@ fn what_starts_as_the_identity_gives_the_bare_models_loss() {
     }
 }
 
+#[test]
+fn a_model_that_rounds_nothing_holds_the_only_weights_until_they_are_taken_back_to_the_bit() {
+    for name in all_models() {
+        let mut model = model(name);
+        let mut weights = FineTune::new(&model, Tuned::All, ModelDropout::default()).unwrap();
+        let method: &mut dyn Method<Reference> = &mut weights;
+        for (i, value) in method.parameters_mut().values_mut().iter_mut().enumerate() {
+            *value += i as f32 * 1e-4;
+        }
+        let before = method.parameters().values().to_vec();
+        assert!(method.lends(&model));
+        method.attach(&mut model);
+        assert!(method.parameters().values().is_empty(), "{name}: a second copy");
+        method.detach(&model);
+        assert_eq!(method.parameters().values(), before, "{name}");
+        // Again without an attach in between: nothing was lent.
+        method.detach(&model);
+        assert_eq!(method.parameters().values(), before, "{name}");
+    }
+}
+
 /// Moves a few parameters of every part; the loss must change as the gradient says.
 fn check_finite_differences(name: &str, mut method: impl Method<Reference>, masks: Option<u64>) {
     let mut model = model(name);
@@ -322,6 +346,7 @@ fn check_finite_differences(name: &str, mut method: impl Method<Reference>, mask
                 let attachments = method.attach(&mut model);
                 let batch = pack(&model, &attachments, pairs, masks);
                 let loss: f64 = model.loss(&batch, &attachments).iter().map(|&loss| f64::from(loss)).sum();
+                method.detach(&model);
                 method.parameters_mut().values_mut()[i] = value;
                 loss / batch.n_target() as f64
             };

@@ -116,14 +116,20 @@ impl Planner {
         Ok(())
     }
 
-    /// What was counted, with the `n_trained` parameters, their two moments, and `n_more` vectors of the same length.
-    pub fn plan(&self, n_trained: usize, n_more: usize) -> MemoryPlan {
-        let n_vector = 3 + n_more;
+    /// What was counted, with the parameters of the method, their two moments, and `n_more` vectors of the same length.
+    pub fn plan(&self, method: &dyn Method<Counting>, n_more: usize) -> MemoryPlan {
+        let vector = method.parameters().n_number() * size_of::<f32>();
+        let rows = self.counting.rows_peak();
+        // Parameters that the model holds are no vector of their own until its rows are gone, but for the gradient.
+        let (n_vector, step) = match method.lends(&self.model) {
+            true => (2 + n_more, rows.max(2 * vector)),
+            false => (3 + n_more, rows),
+        };
         MemoryPlan {
             program: measure::resident_memory_bytes().unwrap_or(0) as usize,
             weights: self.counting.weight_total(),
-            parameters: n_vector * n_trained * size_of::<f32>(),
-            step: self.counting.rows_peak(),
+            parameters: n_vector * vector,
+            step,
             inputs: 0,
         }
     }

@@ -20,6 +20,7 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     for activation in [SILU_GATE, GELU, GELU_GATE, EXACT_GELU, EXACT_GELU_GATE, RELU, RELU_GATE] {
         for (n_row, width) in [(0, 3), (1, 1), (2, 16), (33, 65)] {
             for storage in [Storage::Exact, Storage::Compact] {
+                suite.compare(ActivationCase { activation, n_row, width, storage });
                 suite.compare(ActivationGradCase { activation, n_row, width, storage });
             }
         }
@@ -169,6 +170,25 @@ impl Case for ActivationGradCase {
         let d = rows(backend, 56, n_row, width, Storage::Exact);
         let mut out = backend.rows(n_row, activation.input_width(width), storage);
         backend.activation_grad(activation, &kept, &d, &mut out);
+        vec![Output::new("out", backend.read(&out), result(storage))]
+    }
+}
+
+/// An activation alone.
+#[derive(Debug)]
+struct ActivationCase {
+    activation: Activation,
+    n_row: usize,
+    width: usize,
+    storage: Storage,
+}
+
+impl Case for ActivationCase {
+    fn run<B: Backend>(&self, backend: &B) -> Vec<Output> {
+        let &Self { activation, n_row, width, storage } = self;
+        let kept = rows(backend, 57, n_row, activation.input_width(width), storage);
+        let mut out = backend.rows(n_row, width, storage);
+        backend.activate(activation, &kept, &mut out);
         vec![Output::new("out", backend.read(&out), result(storage))]
     }
 }

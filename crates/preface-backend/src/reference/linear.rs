@@ -30,6 +30,11 @@ pub fn linear(terms: &[Term<'_, Reference>], epilogue: Epilogue<'_, Reference>, 
     sum.store(out);
 }
 
+/// The activation of [`Epilogue::Activate`] alone.
+pub fn activated(activation: Activation, kept: &ReferenceRows, out: &mut ReferenceRows) {
+    activate(&Sum::of(kept), activation).store(out);
+}
+
 /// The epilogue [`Epilogue::ActivateGrad`] alone.
 pub fn activation_grad(
     activation: Activation,
@@ -37,8 +42,7 @@ pub fn activation_grad(
     d: &ReferenceRows,
     out: &mut ReferenceRows,
 ) {
-    let values = d.data.iter().map(|&v| f64::from(v)).collect();
-    activate_grad(&Sum { n_row: d.n_row, width: d.width, values }, activation, kept).store(out);
+    activate_grad(&Sum::of(d), activation, kept).store(out);
 }
 
 /// An intermediate matrix in `f64`.
@@ -49,6 +53,11 @@ struct Sum {
 }
 
 impl Sum {
+    fn of(rows: &ReferenceRows) -> Self {
+        let values = rows.data.iter().map(|&v| f64::from(v)).collect();
+        Self { n_row: rows.n_row, width: rows.width, values }
+    }
+
     fn store(&self, out: &mut ReferenceRows) {
         assert_eq!((out.n_row, out.width), (self.n_row, self.width), "linear: shape of out");
         for (o, v) in out.data.iter_mut().zip(&self.values) {

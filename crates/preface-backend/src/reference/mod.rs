@@ -222,6 +222,10 @@ impl Backend for Reference {
         attention::bias_grad(call, d_out, places, first, grads);
     }
 
+    fn activate(&self, activation: Activation, kept: &ReferenceRows, out: &mut ReferenceRows) {
+        linear::activated(activation, kept, out);
+    }
+
     fn activation_grad(
         &self,
         activation: Activation,
@@ -261,6 +265,10 @@ impl Backend for Reference {
 
     fn update_vector(&self, values: &[f32], vector: &mut Vec<f32>) {
         vector.copy_from_slice(values);
+    }
+
+    fn weights_are_exact(&self) -> bool {
+        true
     }
 
     fn masks(&self, rows: &[RowMask]) -> Vec<RowMask> {

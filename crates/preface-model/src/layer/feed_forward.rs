@@ -21,8 +21,6 @@ pub(crate) struct FeedForward<B: Backend> {
 pub(crate) struct FeedForwardKept<B: Backend> {
     input: SublayerKept<B>,
     activation_input: B::Rows,
-    /// Behind the activation and its dropout, where something is trained that takes it in.
-    activated: Option<B::Rows>,
 }
 
 impl<B: Backend> FeedForward<B> {
@@ -31,26 +29,33 @@ impl<B: Backend> FeedForward<B> {
         let (n_row, _) = context.backend.shape(&x);
         let width = self.activation.input_width(self.d_ff);
         let mut activation_input = context.backend.rows(n_row, width, Storage::Compact);
-        let (sum, activated) = self.run(context, &x, Some(&mut activation_input));
-        let activated = context.attachments.wants_input(self.down.site).then_some(activated);
+        let sum = self.run(context, &x, Some(&mut activation_input));
         let (out, input) = self.norm.after_keep(context, &self.up, x, sum);
-        (out, FeedForwardKept { input, activation_input, activated })
+        (out, FeedForwardKept { input, activation_input })
     }
 
     /// The same without a backward in view.
     pub fn forward(&self, context: &Context<'_, B>, x: &B::Rows) -> B::Rows {
-        self.norm.after(context.backend, self.run(context, x, None).0)
+        self.norm.after(context.backend, self.run(context, x, None))
     }
 
-    /// The sum, and what stands behind the activation, dropout included.
-    fn run(&self, context: &Context<'_, B>, x: &B::Rows, keep: Option<&mut B::Rows>) -> (B::Rows, B::Rows) {
+    /// The residual with what the layer gives.
+    fn run(&self, context: &Context<'_, B>, x: &B::Rows, keep: Option<&mut B::Rows>) -> B::Rows {
         let (n_row, _) = context.backend.shape(x);
         let normed = self.norm.before(context, x);
         let mut activated = context.backend.rows(n_row, self.d_ff, Storage::Compact);
         let epilogue = Epilogue::Activate { activation: self.activation, bias: self.up.bias.as_ref(), keep };
         self.up.forward(context, normed.as_ref().unwrap_or(x), epilogue, &mut activated);
         let activated = self.dropped(context, &activated, Storage::Compact).unwrap_or(activated);
-        (context.add_to_residual(&self.down, &activated, x), activated)
+        context.add_to_residual(&self.down, &activated, x)
+    }
+
+    /// What the last product took in, from what is kept: it is as wide as that, and cheap to have again.
+    fn activated(&self, context: &Context<'_, B>, input: &B::Rows) -> B::Rows {
+        let (n_row, _) = context.backend.shape(input);
+        let mut activated = context.backend.rows(n_row, self.d_ff, Storage::Compact);
+        context.backend.activate(self.activation, input, &mut activated);
+        self.dropped(context, &activated, Storage::Compact).unwrap_or(activated)
     }
 
     /// What stands behind the activation under its dropout, or its gradient; none where nothing is dropped.
@@ -80,8 +85,10 @@ impl<B: Backend> FeedForward<B> {
         let mut d_input = backend.rows(n_row, width, Storage::Compact);
         let dropped = context.branch_gradient(&self.down, d_x);
         let d_branch = dropped.as_ref().unwrap_or(d_x);
-        let activated = kept.activated.as_ref();
         let (activation, kept_input) = (self.activation, &kept.activation_input);
+        let is_wanted = context.attachments.wants_input(self.down.site);
+        let activated = is_wanted.then(|| self.activated(context, kept_input));
+        let activated = activated.as_ref();
         if self.has_dropout(context) {
             let mut d_activated = backend.rows(n_row, self.d_ff, Storage::Exact);
             self.down.backward(context, activated, d_branch, Epilogue::Store, &mut d_activated, grads);

@@ -1,7 +1,8 @@
 //! Fine-tuning: the model's own weights, all of them or those of the top blocks with the final norm.
 //!
 //! The vector holds `f32` masters in the model's own order, which is that of the flat gradient: nothing is moved between the
-//! backward and the optimizer. [`Method::attach`] puts the masters into the model, rounded to what its products take. A head
+//! backward and the optimizer. [`Method::attach`] puts the masters into the model, rounded to what its products take; a model
+//! that rounds nothing has the only copy until [`Method::detach`], so that a backward in `f32` needs the weights once. A head
 //! that is the embedding is one matrix with one gradient.
 
 use preface_backend::Backend;
@@ -157,6 +158,9 @@ impl<B: Backend> Method<B> for FineTune {
             for (shape, weight, bias) in self.modules() {
                 model.update_parameters(shape.site, weight, bias);
             }
+            if self.lends(model) {
+                self.parameters.release();
+            }
         }
         Attachments {
             trained: self.places().collect(),
@@ -164,6 +168,23 @@ impl<B: Backend> Method<B> for FineTune {
             dropout: self.dropout,
             ..Attachments::none()
         }
+    }
+
+    fn lends(&self, model: &Model<B>) -> bool {
+        model.backend().weights_are_exact()
+    }
+
+    fn detach(&mut self, model: &Model<B>) {
+        if !self.parameters.values().is_empty() {
+            return;
+        }
+        let Self { shapes, parameters, .. } = self;
+        parameters.restore(shapes.iter().map(ParameterShape::n_parameter), |module, values| {
+            let (weight, bias) = model.read_parameters(shapes[module].site);
+            let (to_weight, to_bias) = values.split_at_mut(weight.len());
+            to_weight.copy_from_slice(&weight);
+            to_bias.copy_from_slice(&bias.unwrap_or_default());
+        });
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {

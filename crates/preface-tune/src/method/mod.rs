@@ -69,6 +69,15 @@ pub trait Method<B: Backend>: Send {
     /// What the current parameters attach to the model. Where the model's own weights are trained, they are put into it.
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B>;
 
+    /// Whether [`Method::attach`] leaves the numbers to `model`, which then holds their only copy until
+    /// [`Method::detach`]: in between [`Method::parameters`] has none.
+    fn lends(&self, _model: &Model<B>) -> bool {
+        false
+    }
+
+    /// Takes back what [`Method::attach`] lent.
+    fn detach(&mut self, _model: &Model<B>) {}
+
     /// The gradient of the parameters, in their order, from that of what the last [`Method::attach`] gave.
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B>;
 

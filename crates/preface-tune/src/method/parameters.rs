@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 /// A named part of the vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterRange {
@@ -47,6 +49,26 @@ impl Parameters {
     /// Makes room for `n` values, so that a long vector grows without a second copy of itself.
     pub fn reserve(&mut self, n: usize) {
         self.values.reserve_exact(n);
+    }
+
+    /// Gives the values away: the parts stay, without numbers.
+    pub(crate) fn release(&mut self) {
+        self.values = Vec::new();
+    }
+
+    /// Has values again: `fill` writes those of each of the pieces, so many numbers one after the other, into zeros.
+    ///
+    /// # Panics
+    /// If the pieces are longer than the vector.
+    pub(crate) fn restore(
+        &mut self,
+        pieces: impl Iterator<Item = usize>,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.values = vec![0.0; self.n_number()];
+        let mut rest = self.values.as_mut_slice();
+        let pieces: Vec<&mut [f32]> = pieces.filter_map(|len| rest.split_off_mut(..len)).collect();
+        pieces.into_par_iter().enumerate().with_max_len(1).for_each(|(i, values)| fill(i, values));
     }
 
     /// The parts, in order.

@@ -24,7 +24,6 @@ impl Job {
     fn plan_with(&self, settings: &TrainSettings, recompute: bool) -> Result<MemoryPlan> {
         let mut planner = Planner::new(&self.source.files, &self.config.compute, recompute)?;
         let mut method = self.method(&planner.model, Numbers::Planned)?;
-        let n_trained = method.parameters().n_number();
         let budget = settings.max_tokens_per_batch;
         let attachments = method.attach(&mut planner.model);
         if !self.valid_pairs.is_empty() {
@@ -43,7 +42,7 @@ impl Job {
         let best = usize::from(!self.valid_pairs.is_empty());
         // Of the other methods the gradient lies in the step's rows, which are counted.
         let own_gradient = usize::from(self.config.run.method.has_rows());
-        let mut plan = planner.plan(n_trained, best + own_gradient);
+        let mut plan = planner.plan(&*method, best + own_gradient);
         let (spec, pairs) = (planner.model.spec(), self.train_pairs.iter().chain(&self.valid_pairs));
         let n_token: usize = match spec.encoder {
             Some(_) if attachments.encoder_is_constant() => {

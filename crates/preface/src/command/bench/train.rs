@@ -119,7 +119,7 @@ fn plan(
         planner.step(&mut *method, &pairs, n_token(batch), wanted)?;
     }
     let own_gradient = usize::from(args.method == BenchMethod::Prefix);
-    Ok(planner.plan(method.parameters().n_number(), own_gradient))
+    Ok(planner.plan(&*method, own_gradient))
 }
 
 fn method(files: &ModelFiles, args: &BenchTrainArgs) -> Result<Box<dyn Method<CpuBackend>>> {
@@ -232,6 +232,7 @@ impl<'a> Step<'a> {
             Ok(sum.loss / sum.weight(LossNorm::PerToken))
         };
         let (whole, split) = (loss(whole)?, loss(single)?);
+        self.method.detach(self.model);
         let tolerance = split_tolerance(self.model.backend().describe().precision);
         let is_same = (whole - split).abs() <= tolerance * whole.abs();
         ensure!(
@@ -253,6 +254,7 @@ impl<'a> Step<'a> {
             masks: &|_| None,
         };
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
+        self.method.detach(self.model);
         let mut gradient = self.method.gradient(self.model, grads);
         let weight = sum.weight(LossNorm::PerToken);
         let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt() / weight;
