@@ -30,7 +30,6 @@ mod head;
 mod head_grad;
 mod linear;
 mod memory;
-mod multiply;
 mod norm;
 mod parameter_grads;
 mod peak;

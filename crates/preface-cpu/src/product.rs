@@ -70,16 +70,8 @@ impl Factors<'_> {
         }
     }
 
-    /// Elements in a word.
-    fn per_word(&self) -> usize {
-        match self.kind() {
-            Words::Floats => 1,
-            Words::Pairs => 2,
-        }
-    }
-
     fn words(&self) -> usize {
-        self.depth.len().div_ceil(self.per_word())
+        self.depth.len().div_ceil(self.kind().per_word())
     }
 
     /// The weight, where all its columns in `pieces` can be used as they lie.
@@ -340,7 +332,7 @@ struct LeftRows {
 impl LeftRows {
     /// Panics unless `n_row` rows from `first_row` hold the words of the factors' depth each.
     fn new(factors: &Factors<'_>, first_row: usize, n_row: usize) -> Self {
-        let per_word = factors.per_word();
+        let per_word = factors.kind().per_word();
         let n_element = factors.words() * per_word;
         assert!(n_row > 0 && n_element <= factors.x_stride && factors.x_stride.is_multiple_of(per_word));
         let first = first_row * factors.x_stride;

@@ -1,19 +1,23 @@
 //! Backward, with the probabilities computed again from the kept logarithms of their sums.
 //!
 //! `P = exp(S - lse)`, `dP = M dO V^T`, `dS = P (dP - rowsum(P dP))`; then `dQ = scale dS K`, `dK = scale dS^T Q`,
-//! `dV = (M P)^T dO`, `M` the factors of dropout if there is any. The queries are gathered with `scale` on them, which settles `S` and `dK`.
+//! `dV = (M P)^T dO`, `M` the factors of dropout if there is any.
+//!
+//! A task takes a tile of its queries after the other. Blocks of a tile's rows go as far as `dQ`; their `P` and `dS` stay, as
+//! bundles, for the two products over the tile's queries, which are computed turned, `dK^T = Q^T dS`: what is turned then is
+//! the small factor.
 
 use std::ops::Range;
 
 use preface_backend::{Place, StoreGrad};
 
-use super::forward::Scores;
-use super::pack::{Heads, Padded, Side, element, gather, gather_heads, head_columns, transpose};
-use super::{Call, Segment, check, check_gradients, tile_rows};
+use super::forward::{BLOCK_ROWS, Scores};
+use super::multiply::{Left, Out, Right, Size, multiply};
+use super::pack::{Form, Heads, Padded, Side, element, gather, gather_queries, head_columns};
+use super::{Call, SCORE_TILE, Segment, check, check_gradients};
 use crate::CpuBackend;
-use crate::multiply::{Left, Out, Right, Size, multiply};
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, Simd, dot, exp_sum, update};
+use crate::simd::{Kernel, SQUARE, Simd, dot, exp_sum, turn_rows, update};
 use crate::storage::{CpuRows, Element, SharedRows};
 
 pub fn backward(
@@ -93,122 +97,169 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { call, segment, kv_head, .. } = self;
-        let pad = Padded::new::<S>(call.shape.head_dim);
-        let n_key = segment.n_key;
-        let stride = n_key.next_multiple_of(S::LANES);
-        let group = call.shape.n_head / call.shape.n_kv_head;
-        let query_heads = Heads::new(call, call.query, kv_head);
+        let form = Form::new::<S>(call);
+        let (n_key, pad) = (segment.n_key, form.pad);
+        let heads = Heads::new(call, call.query, kv_head);
         let out_heads = Heads::new(call, Place { buffer: 0, column: 0 }, kv_head);
-        let tile = tile_rows(stride, group).min(segment.rows.len());
-        let n_tile = tile * group;
-        let (n_keys, n_turned) = (n_key * pad.stride, pad.len * stride);
-        let [keys, values, keys_t, values_t, d_keys, d_values, query, d_out, p, ds, d_query, wide] =
-            self.scratch.floats([
-                n_keys,
-                n_keys,
-                n_turned,
-                n_turned,
-                n_keys,
-                n_keys,
-                n_tile * pad.stride,
-                n_tile * pad.stride,
-                n_tile * stride,
-                n_tile * stride,
-                n_tile * pad.stride,
-                pad.len,
-            ]);
-        gather(simd, call, segment, kv_head, Side::Keys, pad, keys);
-        transpose(simd, keys, pad, n_key, keys_t, stride);
-        gather(simd, call, segment, kv_head, Side::Values, pad, values);
-        transpose(simd, values, pad, n_key, values_t, stride);
+        let scores = Scores::new::<S>(segment, heads.group);
+        let tile = tile_rows(form, scores);
+        let (stride, n_bundle) = (scores.stride, form.bundles(tile));
+        let n_whole = form.bundles(n_key) * form.words.per_word();
+        let n_turned = n_key.next_multiple_of(S::TILE_COLUMNS) * pad.len;
+        let bundle_row = n_bundle.next_multiple_of(SQUARE);
+        let memory = self.scratch.floats([
+            n_whole * form.row(),
+            form.bundle_memory(n_key),
+            form.panel_memory::<S>(n_key),
+            form.panel_memory::<S>(n_key),
+            tile * form.row(),
+            tile * form.row(),
+            form.bundle_memory(tile),
+            2 * pad.len * bundle_row,
+            2 * n_bundle * stride,
+            form.rounded_memory(BLOCK_ROWS * stride),
+            2 * BLOCK_ROWS * stride,
+            BLOCK_ROWS * pad.stride,
+            2 * n_turned,
+            S::TILE_COLUMNS * pad.stride,
+        ]);
+        let [
+            rows,
+            bundles,
+            keys,
+            values,
+            query,
+            d_out,
+            tile_bundles,
+            turned,
+            waiting,
+            rounded,
+            block_memory,
+            d_query,
+            d_turned,
+            wide,
+        ] = memory;
+        let [rows, bundles, keys, values, query, d_out, tile_bundles, turned, waiting, rounded] =
+            [rows, bundles, keys, values, query, d_out, tile_bundles, turned, waiting, rounded]
+                .map(bytemuck::cast_slice_mut);
+        let (query_turned, d_out_turned) = turned.split_at_mut(pad.len * bundle_row);
+        let (p_bundles, ds_bundles) = waiting.split_at_mut(n_bundle * stride);
+        let (p, ds) = block_memory.split_at_mut(BLOCK_ROWS * stride);
+        let (d_keys, d_values) = d_turned.split_at_mut(n_turned);
+
+        gather(simd, call, segment, kv_head, Side::Values, form, rows);
+        form.turn(simd, rows, n_key, values);
+        gather(simd, call, segment, kv_head, Side::Keys, form, rows);
+        form.turn(simd, rows, n_key, keys);
+        let key_bundles = Right::rows::<S>(form.bundle(simd, rows, n_key, bundles), pad.stride);
+        let keys = Right::panels::<S>(keys, form.depth());
+        let values = Right::panels::<S>(values, form.depth());
         d_keys.fill(0.0);
         d_values.fill(0.0);
-        for first in segment.rows.clone().step_by(tile) {
-            let rows = first..(first + tile).min(segment.rows.end);
-            let n_row = rows.len() * group;
-            let source = call.sources[call.query.buffer];
-            gather_heads(simd, source, rows.clone(), query_heads, pad, call.shape.scale, query);
-            gather_heads(simd, self.d_out, rows.clone(), out_heads, pad, 1.0, d_out);
-            let scores = Scores { segment, first_row: first, group, stride };
-            scores.products(simd, n_row, query, pad, Right { data: keys_t, row: stride }, p);
-            scores.products(simd, n_row, d_out, pad, Right { data: values_t, row: stride }, ds);
-            for i in 0..n_row {
-                let row = first + i / group;
-                let p = &mut p[i * stride..(i + 1) * stride];
-                let ds = &mut ds[i * stride..(i + 1) * stride];
-                let (position, head) = (segment.position(row), out_heads.first + i % group);
-                let limit = segment.limit(position);
-                segment.add_bias(simd, call, head, position, &mut p[..limit]);
-                scores.hide(position, p);
-                let mut log_sum_exp = [0.0];
-                self.log_sum_exp.part(row, head..head + 1).read(simd, &mut log_sum_exp);
-                exp_sum(simd, &mut p[..limit], 1.0, log_sum_exp[0]);
-                // Hidden scores' probabilities are zero, whatever `dP` is there; beyond the limit nothing was computed.
-                p[limit..].fill(0.0);
-                ds[limit..].fill(0.0);
-                segment.drop_probabilities(call, row, head, &mut ds[..limit]);
-                let along = simd.splat(dot(simd, &p[..limit], &ds[..limit]));
-                update(
-                    simd,
-                    &mut ds[..limit],
-                    &p[..limit],
-                    #[inline(always)]
-                    |dp, p| simd.mul(p, simd.sub(dp, along)),
-                );
-                // The values' gradient is with the shares that the query got.
-                segment.drop_probabilities(call, row, head, &mut p[..limit]);
-            }
-            if let Some((grads, heads)) = self.d_query {
-                for (start, block) in scores.blocks(n_row) {
-                    let size = Size { rows: block.rows, columns: pad.stride, depth: block.columns };
-                    let left = Left { data: &ds[start * stride..], row: stride, step: 1 };
-                    let out = Out { data: &mut d_query[start * pad.stride..], row: pad.stride };
-                    multiply(simd, size, left, Right { data: keys, row: pad.stride }, out, false);
-                }
-                let scale = simd.splat(call.shape.scale);
-                for (i, d_query) in d_query.chunks_exact(pad.stride).take(n_row).enumerate() {
-                    // SAFETY: this task alone has the rows of its segment and the heads of its key head, and the loop
-                    // adds to one at a time.
-                    let grad = unsafe { grads.part(first + i / group, heads.columns(i % group)) };
-                    grad.change(
+        let source = call.sources[call.query.buffer];
+        for first in (0..scores.n_row()).step_by(tile) {
+            let rows = first..scores.n_row().min(first + tile);
+            gather_queries(simd, source, segment.rows.start, rows.clone(), heads, form, query);
+            gather_queries(simd, self.d_out, segment.rows.start, rows.clone(), out_heads, form, d_out);
+            for block in scores.blocks::<S>(rows.clone()) {
+                let start = block.rows.start - first;
+                let n_row = block.rows.len();
+                scores.products(simd, form, &block, &query[start * form.row()..], keys, p);
+                scores.products(simd, form, &block, &d_out[start * form.row()..], values, ds);
+                let each =
+                    block.rows.clone().zip(p.chunks_exact_mut(stride)).zip(ds.chunks_exact_mut(stride));
+                for (at, ((i, p), ds)) in each.enumerate() {
+                    let (p, ds) = (&mut p[..block.width], &mut ds[..block.width]);
+                    let row = segment.rows.start + i / heads.group;
+                    let (position, head) = (segment.position(row), heads.first + i % heads.group);
+                    let limit = segment.limit(position);
+                    let factor = segment.score(simd, call, head, position, &mut p[..limit]);
+                    scores.hide(position, p);
+                    let mut log_sum_exp = [0.0];
+                    self.log_sum_exp.part(row, head..head + 1).read(simd, &mut log_sum_exp);
+                    exp_sum(simd, &mut p[..limit], factor, log_sum_exp[0]);
+                    // Hidden scores' probabilities are zero, whatever `dP` is there; beyond the limit nothing was computed.
+                    p[limit..].fill(0.0);
+                    ds[limit..].fill(0.0);
+                    segment.drop_probabilities(call, row, head, &mut ds[..limit]);
+                    let along = simd.splat(dot(simd, &p[..limit], &ds[..limit]));
+                    update(
                         simd,
-                        wide,
+                        ds,
+                        p,
                         #[inline(always)]
-                        |grad| {
-                            update(
-                                simd,
-                                grad,
-                                &d_query[..pad.len],
-                                #[inline(always)]
-                                |grad, d| simd.mul_add(d, scale, grad),
-                            );
-                        },
+                        |dp, p| simd.mul(p, simd.sub(dp, along)),
                     );
+                    // The values' gradient is with the shares that the query got.
+                    segment.drop_probabilities(call, row, head, &mut p[..limit]);
+                    form.round(simd, ds, rounded, at * stride);
+                }
+                if let Some((grads, heads)) = self.d_query {
+                    let size = Size { rows: n_row, columns: pad.stride, depth: form.bundles(block.columns) };
+                    let left = form.choose(ds, rounded);
+                    let left = Left { words: left, row: stride / form.words.per_word() };
+                    let out = Out { sums: d_query, row: pad.stride };
+                    multiply(simd, form.words, size, left, key_bundles, out, false);
+                    let scale = simd.splat(call.shape.scale);
+                    for (i, d_query) in block.rows.clone().zip(d_query.chunks_exact(pad.stride)) {
+                        let row = segment.rows.start + i / heads.group;
+                        // SAFETY: this task alone has the rows of its segment and the heads of its key head, and the loop
+                        // adds to one at a time.
+                        let grad = unsafe { grads.part(row, heads.columns(i % heads.group)) };
+                        grad.change(
+                            simd,
+                            &mut wide[..pad.len],
+                            #[inline(always)]
+                            |grad| {
+                                update(
+                                    simd,
+                                    grad,
+                                    &d_query[..pad.len],
+                                    #[inline(always)]
+                                    |grad, d| simd.mul_add(d, scale, grad),
+                                );
+                            },
+                        );
+                    }
+                }
+                if self.d_keys.is_some() {
+                    let per_word = form.words.per_word();
+                    for (from, to) in [(&*p, &mut *p_bundles), (&*ds, &mut *ds_bundles)] {
+                        let to = to[start / per_word * stride..].chunks_exact_mut(stride);
+                        for (from, to) in from[..n_row * stride].chunks(per_word * stride).zip(to) {
+                            form.bundle_floats(simd, from, stride, block.width, to);
+                        }
+                    }
                 }
             }
-            if let Some((_, wanted)) = &self.d_keys {
-                for (from, right, to) in [(&*ds, &*query, &mut *d_keys), (&*p, &*d_out, &mut *d_values)] {
-                    add_turned(
-                        simd,
-                        scores,
-                        n_row,
-                        wanted.clone(),
-                        from,
-                        Right { data: right, row: pad.stride },
-                        to,
-                        pad,
-                    );
-                }
+            let Some((_, wanted)) = &self.d_keys else { continue };
+            let n_row = rows.len();
+            for (left, turned, right, to) in [
+                (&*query, &mut *query_turned, &*ds_bundles, &mut *d_keys),
+                (&*d_out, &mut *d_out_turned, &*p_bundles, &mut *d_values),
+            ] {
+                let left = form.bundle(simd, left, n_row, tile_bundles);
+                form.turn_bundles(simd, left, form.bundles(n_row), turned, bundle_row);
+                let left = Left { words: turned, row: bundle_row };
+                add_turned(simd, scores, form, rows.clone(), wanted.clone(), left, right, to);
             }
         }
         let Some((parts, wanted)) = self.d_keys else { return };
         let kv_width = call.shape.kv_width();
-        for (side, gradients) in [(Side::Keys, &mut *d_keys), (Side::Values, &mut *d_values)] {
+        for (side, turned) in [(Side::Keys, &*d_keys), (Side::Values, &*d_values)] {
             let place = Place { buffer: 0, column: if side == Side::Keys { 0 } else { kv_width } };
+            let factor = if side == Side::Keys { call.shape.scale } else { 1.0 };
+            let mut there = None;
             for keys in segment.keys.iter().filter(|keys| wanted.contains(&keys.start)) {
                 for row in 0..keys.len {
                     let at = keys.start + row;
-                    let gradient = &mut gradients[at * pad.stride..][..pad.len];
+                    let panel = at / S::TILE_COLUMNS;
+                    if there != Some(panel) {
+                        turn_back(simd, &turned[panel * pad.len * S::TILE_COLUMNS..], pad, wide);
+                        there = Some(panel);
+                    }
+                    let gradient = &mut wide[at % S::TILE_COLUMNS * pad.stride..][..pad.len];
+                    gradient.iter_mut().for_each(|value| *value *= factor);
                     if let Some(dropout) = keys.dropout {
                         for (column, value) in gradient.iter_mut().enumerate() {
                             *value *= dropout.factor(call.layer, element(call, row, side, kv_head, column));
@@ -226,34 +277,57 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// `to += from^T right`, leaving out the rows of a tile that do not see the keys in question.
+/// Rows of scores of a tile: whole blocks, and not fewer than what is worth reading and writing the keys' gradients for.
+fn tile_rows(form: Form, scores: Scores<'_>) -> usize {
+    let most = SCORE_TILE * form.words.per_word() / scores.stride / BLOCK_ROWS;
+    most.max(2).min(scores.n_row().div_ceil(BLOCK_ROWS)) * BLOCK_ROWS
+}
+
+/// `to += left right` for the columns of some keys, leaving out the rows of a tile that do not see them. `to` lies in panels
+/// of the columns of a tile.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "one product's operands, used at one place")]
 fn add_turned<S: Simd>(
     simd: S,
     scores: Scores<'_>,
-    n_row: usize,
+    form: Form,
+    rows: Range<usize>,
     keys: Range<usize>,
-    from: &[f32],
-    right: Right<'_>,
+    left: Left<'_>,
+    right: &[u32],
     to: &mut [f32],
-    pad: Padded,
 ) {
-    const KEYS: usize = 12;
-    let mut first_row = 0;
-    for key in keys.clone().step_by(KEYS) {
+    let (n, n_bundle) = (form.pad.len, form.bundles(rows.len()));
+    let mut first_row = rows.start;
+    let panels = keys.start / S::TILE_COLUMNS..keys.end.div_ceil(S::TILE_COLUMNS);
+    for (panel, to) in panels.clone().zip(to.chunks_exact_mut(n * S::TILE_COLUMNS).skip(panels.start)) {
+        let key = panel * S::TILE_COLUMNS;
         // Later queries see more, so rows that see none of these keys see none of the later ones either.
-        while first_row < n_row && scores.limit(first_row) <= key {
+        while first_row < rows.end && scores.limit(first_row) <= key {
             first_row += 1;
         }
-        if first_row == n_row {
+        if first_row == rows.end {
             return;
         }
-        let size = Size { rows: KEYS.min(keys.end - key), columns: pad.stride, depth: n_row - first_row };
-        let left = Left { data: &from[first_row * scores.stride + key..], row: 1, step: scores.stride };
-        let right = Right { data: &right.data[first_row * right.row..], row: right.row };
-        let out = Out { data: &mut to[key * pad.stride..], row: pad.stride };
-        multiply(simd, size, left, right, out, true);
+        let first = (first_row - rows.start) / form.words.per_word();
+        let columns = (keys.end - key).min(S::TILE_COLUMNS).next_multiple_of(S::LANES);
+        let size = Size { rows: n, columns, depth: n_bundle - first };
+        let left = Left { words: &left.words[first..], row: left.row };
+        let right = Right::rows::<S>(&right[first * scores.stride + key..], scores.stride);
+        multiply(simd, form.words, size, left, right, Out { sums: to, row: S::TILE_COLUMNS }, true);
+    }
+}
+
+/// Rows of the keys of a panel.
+#[inline(always)]
+fn turn_back<S: Simd>(simd: S, panel: &[f32], pad: Padded, to: &mut [f32]) {
+    let to: &mut [u32] = bytemuck::cast_slice_mut(to);
+    for first in (0..pad.len).step_by(SQUARE) {
+        let mut square = [None; SQUARE];
+        for (j, words) in square.iter_mut().enumerate().take(pad.len - first) {
+            *words = Some(bytemuck::cast_slice(&panel[(first + j) * S::TILE_COLUMNS..][..S::TILE_COLUMNS]));
+        }
+        turn_rows(simd, square, S::TILE_COLUMNS, &mut to[first..], pad.stride);
     }
 }
 

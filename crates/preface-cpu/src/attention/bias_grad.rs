@@ -5,11 +5,11 @@
 
 use preface_backend::Place;
 
-use super::pack::{Heads, Padded, Side, gather, gather_heads};
+use super::pack::{Form, Heads, Padded, Side, gather, gather_heads};
 use super::{Call, check};
 use crate::CpuBackend;
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, Simd, dot, exp_sum};
+use crate::simd::{Kernel, Simd, Words, dot, exp_sum};
 use crate::storage::{CpuRows, Element, SharedRows, View, ViewMut};
 
 pub fn bias_grad(
@@ -55,6 +55,7 @@ impl Kernel for BiasGrad<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { call, kv_head, .. } = self;
         let pad = Padded::new::<S>(call.shape.head_dim);
+        let form = Form { words: Words::Floats, pad };
         let Some(bias) = call.relative_bias else { return };
         let width = 2 * bias.reach + 1;
         let query_heads = Heads::new(call, call.query, kv_head);
@@ -66,8 +67,8 @@ impl Kernel for BiasGrad<'_> {
             let n_query = group * pad.stride;
             let [keys, values, query, d_out, p, dp, sum] =
                 self.scratch.floats([n_keys, n_keys, n_query, n_query, n_key, n_key, width]);
-            gather(simd, call, segment, kv_head, Side::Keys, pad, keys);
-            gather(simd, call, segment, kv_head, Side::Values, pad, values);
+            gather(simd, call, segment, kv_head, Side::Keys, form, bytemuck::cast_slice_mut(keys));
+            gather(simd, call, segment, kv_head, Side::Values, form, bytemuck::cast_slice_mut(values));
             for i in 0..group {
                 let head = out_heads.first + i;
                 sum.fill(0.0);

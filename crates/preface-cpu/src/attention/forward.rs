@@ -4,12 +4,12 @@
 
 use std::ops::Range;
 
-use super::pack::{Heads, Padded, Side, gather, gather_heads, transpose};
-use super::{Call, Segment, check, thin, tile_rows};
+use super::multiply::{Left, Out, Right, Size, multiply};
+use super::pack::{Form, Heads, Side, gather, gather_queries};
+use super::{Call, Segment, check, thin};
 use crate::CpuBackend;
-use crate::multiply::{Left, Out, Right, Size, multiply};
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, Simd, exp_sum, largest};
+use crate::simd::{Kernel, Simd, TILE_ROWS, exp_sum, largest};
 use crate::storage::{CpuRows, SharedRows};
 
 pub fn forward(backend: &CpuBackend, call: &Call<'_>, out: &mut CpuRows, log_sum_exp: Option<&mut CpuRows>) {
@@ -89,129 +89,137 @@ impl Forward<'_> {
         scratch: &mut Scratch,
     ) {
         let heads = Heads::new(call, call.query, kv_head);
-        let pad = Padded::new::<S>(call.shape.head_dim);
-        let n_key = segment.n_key;
-        let key_stride = n_key.next_multiple_of(S::LANES);
-        let tile = tile_rows(key_stride, heads.group).min(segment.rows.len());
-        let n_tile = tile * heads.group;
-        let [keys, values, keys_t, query, scores, sums, statistics] = scratch.floats([
-            n_key * pad.stride,
-            n_key * pad.stride,
-            pad.len * key_stride,
-            n_tile * pad.stride,
-            n_tile * key_stride,
-            n_tile * pad.stride,
-            2 * n_tile,
+        let form = Form::new::<S>(call);
+        let (n_key, pad) = (segment.n_key, form.pad);
+        let scores = Scores::new::<S>(segment, heads.group);
+        let stride = scores.stride;
+        let n_whole = form.bundles(n_key) * form.words.per_word();
+        let [rows, bundles, keys, query, products, probabilities, sums] = scratch.floats([
+            n_whole * form.row(),
+            form.bundle_memory(n_key),
+            form.panel_memory::<S>(n_key),
+            BLOCK_ROWS * form.row(),
+            BLOCK_ROWS * stride,
+            form.rounded_memory(BLOCK_ROWS * stride),
+            BLOCK_ROWS * pad.stride,
         ]);
-        gather(simd, call, segment, kv_head, Side::Keys, pad, keys);
-        transpose(simd, keys, pad, n_key, keys_t, key_stride);
-        gather(simd, call, segment, kv_head, Side::Values, pad, values);
-        let keys_t = Right { data: keys_t, row: key_stride };
-        let values = Right { data: values, row: pad.stride };
-        for first in segment.rows.clone().step_by(tile) {
-            let rows = first..(first + tile).min(segment.rows.end);
-            let source = call.sources[call.query.buffer];
-            gather_heads(simd, source, rows.clone(), heads, pad, call.shape.scale, query);
-            let tile = Scores { segment, first_row: first, group: heads.group, stride: key_stride };
-            let n_row = rows.len() * heads.group;
-            tile.products(simd, n_row, query, pad, keys_t, scores);
-            for (start, block) in tile.blocks(n_row) {
-                let width = block.columns.next_multiple_of(S::LANES);
-                for i in start..start + block.rows {
-                    let position = segment.position(first + i / heads.group);
-                    let row = &mut scores[i * key_stride..][..width];
-                    let limit = tile.segment.limit(position);
-                    let head = heads.first + i % heads.group;
-                    segment.add_bias(simd, call, head, position, &mut row[..limit]);
-                    tile.hide(position, row);
-                    let (seen, unseen) = row.split_at_mut(limit);
-                    let most = largest(simd, seen);
-                    let sum = exp_sum(simd, seen, 1.0, most);
-                    segment.drop_probabilities(call, first + i / heads.group, head, seen);
-                    unseen.fill(0.0);
-                    statistics[2 * i..2 * i + 2].copy_from_slice(&[sum, most + sum.ln()]);
-                }
-                let size = Size { rows: block.rows, columns: pad.stride, depth: block.columns };
-                let left = Left { data: &scores[start * key_stride..], row: key_stride, step: 1 };
-                let out = Out { data: &mut sums[start * pad.stride..], row: pad.stride };
-                multiply(simd, size, left, values, out, false);
+        let [rows, bundles, keys, query, probabilities] =
+            [rows, bundles, keys, query, probabilities].map(bytemuck::cast_slice_mut);
+        gather(simd, call, segment, kv_head, Side::Keys, form, rows);
+        form.turn(simd, rows, n_key, keys);
+        gather(simd, call, segment, kv_head, Side::Values, form, rows);
+        let values = form.bundle(simd, rows, n_key, bundles);
+        let keys = Right::panels::<S>(keys, form.depth());
+        let values = Right::rows::<S>(values, pad.stride);
+        let source = call.sources[call.query.buffer];
+        for block in scores.blocks::<S>(0..scores.n_row()) {
+            gather_queries(simd, source, segment.rows.start, block.rows.clone(), heads, form, query);
+            scores.products(simd, form, &block, query, keys, products);
+            let mut statistics = [(0.0, 0.0); BLOCK_ROWS];
+            let each = block.rows.clone().zip(products.chunks_exact_mut(stride)).zip(&mut statistics);
+            for (at, ((i, products), kept)) in each.enumerate() {
+                let (row, head) = (segment.rows.start + i / heads.group, heads.first + i % heads.group);
+                let position = segment.position(row);
+                let limit = segment.limit(position);
+                let factor = segment.score(simd, call, head, position, &mut products[..limit]);
+                scores.hide(position, products);
+                let products = &mut products[..block.width];
+                let (seen, unseen) = products.split_at_mut(limit);
+                let most = factor * largest(simd, seen);
+                let sum = exp_sum(simd, seen, factor, most);
+                segment.drop_probabilities(call, row, head, seen);
+                unseen.fill(0.0);
+                form.round(simd, products, probabilities, at * stride);
+                *kept = (1.0 / sum, most + sum.ln());
             }
-            let finished = sums.chunks_exact_mut(pad.stride).zip(statistics.chunks_exact(2)).take(n_row);
-            for (i, (sums, kept)) in finished.enumerate() {
-                let reciprocal = simd.splat(1.0 / kept[0]);
+            let left = form.choose(products, probabilities);
+            let left = Left { words: left, row: stride / form.words.per_word() };
+            let size =
+                Size { rows: block.rows.len(), columns: pad.stride, depth: form.bundles(block.columns) };
+            let out = Out { sums, row: pad.stride };
+            multiply(simd, form.words, size, left, values, out, false);
+            let finished = block.rows.zip(sums.chunks_exact_mut(pad.stride)).zip(statistics);
+            for ((i, sums), (reciprocal, log_sum_exp)) in finished {
+                let reciprocal = simd.splat(reciprocal);
                 for vector in sums.chunks_exact_mut(S::LANES) {
                     simd.store(simd.mul(simd.load(vector), reciprocal), vector);
                 }
-                let (row, head) = (first + i / heads.group, heads.first + i % heads.group);
+                let (row, head) = (segment.rows.start + i / heads.group, heads.first + i % heads.group);
                 // SAFETY: the row is the segment's, the head reads this key head, and the loop writes one at a time.
-                unsafe { results.write(simd, row, head, &sums[..pad.len], kept[1]) };
+                unsafe { results.write(simd, row, head, &sums[..pad.len], log_sum_exp) };
             }
         }
     }
 }
 
-/// A tile of scores: all keys of a segment for some query rows and the heads of a group.
+/// The scores of a segment for the heads of a group: row `i` is that of query `i / group` and head `i % group`.
 #[derive(Clone, Copy)]
 pub struct Scores<'a> {
     pub segment: &'a Segment,
-    pub first_row: usize,
     pub group: usize,
+    /// Numbers from one row to the next: whole tiles, and not a power of two, which the caches map to few places.
     pub stride: usize,
 }
 
-/// Rows of a tile that are cut at the same number of keys.
-#[derive(Clone, Copy)]
+/// Rows of scores that are worked on together.
 pub struct ScoreBlock {
-    pub rows: usize,
+    pub rows: Range<usize>,
     /// Keys that the last row sees.
     pub columns: usize,
+    /// These, rounded up to whole tiles: columns that are written.
+    pub width: usize,
 }
 
-/// Rows of a block: two register tiles. Fewer skip more of what a causal query does not see, more call less often.
-const BLOCK_ROWS: usize = 12;
+/// Rows of a block: two register tiles. Fewer skip more of what a causal query does not see, more read the keys less often.
+pub const BLOCK_ROWS: usize = 2 * TILE_ROWS;
 
-impl Scores<'_> {
-    /// Blocks with the number of their first row.
-    pub fn blocks(self, n_row: usize) -> impl Iterator<Item = (usize, ScoreBlock)> {
-        (0..n_row).step_by(BLOCK_ROWS).map(move |start| {
-            let rows = BLOCK_ROWS.min(n_row - start);
-            (start, ScoreBlock { rows, columns: self.limit(start + rows - 1) })
+impl<'a> Scores<'a> {
+    pub fn new<S: Simd>(segment: &'a Segment, group: usize) -> Self {
+        Self { segment, group, stride: segment.n_key.next_multiple_of(S::TILE_COLUMNS) + S::LANES }
+    }
+
+    /// All rows.
+    pub fn n_row(self) -> usize {
+        self.segment.rows.len() * self.group
+    }
+
+    /// Blocks of some rows.
+    pub fn blocks<S: Simd>(self, rows: Range<usize>) -> impl Iterator<Item = ScoreBlock> {
+        rows.clone().step_by(BLOCK_ROWS).map(move |start| {
+            let rows = start..rows.end.min(start + BLOCK_ROWS);
+            let columns = self.limit(rows.end - 1);
+            ScoreBlock { rows, columns, width: columns.next_multiple_of(S::TILE_COLUMNS) }
         })
     }
 
-    /// Keys that row `i` of the tile sees.
+    /// Keys that a row sees.
     pub fn limit(self, i: usize) -> usize {
-        self.segment.limit(self.segment.position(self.first_row + i / self.group))
+        self.segment.limit(self.segment.position(self.segment.rows.start + i / self.group))
     }
 
-    /// Products of the rows of `left` with all keys (or values) that each block sees, into `to`.
+    /// Products of the rows of a block with all keys (or values) that it sees.
     #[inline(always)]
     pub fn products<S: Simd>(
         self,
         simd: S,
-        n_row: usize,
-        left: &[f32],
-        pad: Padded,
+        form: Form,
+        block: &ScoreBlock,
+        left: &[u32],
         right: Right<'_>,
         to: &mut [f32],
     ) {
-        for (start, block) in self.blocks(n_row) {
-            let columns = block.columns.next_multiple_of(S::LANES);
-            let size = Size { rows: block.rows, columns, depth: pad.len };
-            let left = Left { data: &left[start * pad.stride..], row: pad.stride, step: 1 };
-            let out = Out { data: &mut to[start * self.stride..], row: self.stride };
-            multiply(simd, size, left, right, out, false);
-        }
+        let columns = block.columns.next_multiple_of(S::LANES);
+        let size = Size { rows: block.rows.len(), columns, depth: form.depth() };
+        let left = Left { words: left, row: form.row() };
+        multiply(simd, form.words, size, left, right, Out { sums: to, row: self.stride }, false);
     }
 
     /// Sets the scores of keys that the query does not see to negative infinity, as far as they lie among the first
-    /// so many that it returns.
+    /// so many that it may see.
     #[inline(always)]
-    pub fn hide(self, position: usize, scores: &mut [f32]) -> usize {
-        let limit = self.segment.limit(position);
-        for hidden in self.segment.hidden(position, limit) {
+    pub fn hide(self, position: usize, scores: &mut [f32]) {
+        for hidden in self.segment.hidden(position, self.segment.limit(position)) {
             scores[hidden].fill(f32::NEG_INFINITY);
         }
-        limit
     }
 }

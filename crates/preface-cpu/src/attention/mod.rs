@@ -2,8 +2,12 @@
 //!
 //! A query run is cut into *segments* of at most [`SEGMENT_ROWS`] rows. A task is one segment and one key head with all
 //! query heads that read it: it gathers the keys and values that the segment sees (with dropout applied) into scratch
-//! memory, then goes over its queries tile by tile. A tile holds whole rows of scores, [`SCORE_TILE`] numbers at most, so
-//! memory is linear in the number of keys and no running maximum is needed.
+//! memory, in the form that products read, then goes over its queries some rows at a time. Rows of scores are whole, so no
+//! running maximum is needed, and few, so memory is linear in the number of keys.
+//!
+//! Products are of pairs of bf16 where the queries are stored in bf16 and an instruction multiplies them, of `f32` elsewhere
+//! (`pack::Form`): queries, keys, values, probabilities and their gradients are rounded; sums, scores, scale, softmax and
+//! statistics are in `f32`.
 //!
 //! Runs that all queries see come first in the gathered list, causal ones last: what a query sees is then nearly
 //! always a beginning of the list, and nothing behind it is computed. Where it is not (two causal runs), hidden scores
@@ -18,6 +22,7 @@ mod backward;
 mod bias_grad;
 mod dropout;
 mod forward;
+mod multiply;
 mod pack;
 mod thin;
 
@@ -37,7 +42,8 @@ type Call<'a> = AttentionCall<'a, CpuBackend>;
 
 /// Query rows of a task. More would leave threads idle on one long text.
 const SEGMENT_ROWS: usize = 256;
-/// Numbers of a tile of scores: half of a second-level cache of 512 KiB.
+/// Words of the backward's probabilities that wait for the products over a tile's queries, and of their gradients: together
+/// half of a second-level cache of 1 MiB.
 const SCORE_TILE: usize = 64 * 1024;
 
 /// Keys that the segments of a group see together, unless a single one sees more.
@@ -160,6 +166,26 @@ impl Segment {
         ends.max().unwrap_or(0)
     }
 
+    /// Makes scores of a query's products with the first keys of the list, up to a factor that is returned: scale and bias.
+    #[inline(always)]
+    fn score<S: Simd>(
+        &self,
+        simd: S,
+        call: &Call<'_>,
+        head: usize,
+        position: usize,
+        products: &mut [f32],
+    ) -> f32 {
+        let scale = call.shape.scale;
+        // A factor that is not positive would turn the order of scores, and hidden ones, about.
+        if call.relative_bias.is_none() && scale > 0.0 {
+            return scale;
+        }
+        products.iter_mut().for_each(|product| *product *= scale);
+        self.add_bias(simd, call, head, position, products);
+        1.0
+    }
+
     /// Adds to a query's first scores, one for each key of the list, what the distances give.
     #[inline(always)]
     fn add_bias<S: Simd>(&self, simd: S, call: &Call<'_>, head: usize, position: usize, scores: &mut [f32]) {
@@ -205,12 +231,6 @@ impl Keys {
             Some(first) => (position + 1).saturating_sub(first).min(self.len),
         }
     }
-}
-
-/// Query rows that a tile holds, each with all query heads of a key head.
-fn tile_rows(n_key: usize, group: usize) -> usize {
-    // Six rows of scores fill a register tile.
-    (SCORE_TILE / (group * n_key.max(1))).max(6usize.div_ceil(group))
 }
 
 /// Panics unless the call's places lie inside its matrices.

@@ -1,12 +1,14 @@
-//! Gathering what a task reads into scratch memory.
+//! Gathering what a task reads into scratch memory, in the forms that products take: rows of words, bundles, panels (see
+//! `multiply`).
 
 use std::ops::Range;
 
+use half::bf16;
 use preface_backend::Place;
 
 use super::{Call, Segment};
-use crate::simd::{SQUARE, Simd, turn_rows};
-use crate::storage::CpuRows;
+use crate::simd::{SQUARE, Simd, Words, narrow, pair_floats, pair_halves, turn_rows};
+use crate::storage::{CpuRows, Element, View, ViewMut};
 
 /// Keys or values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,155 @@ impl Padded {
     }
 }
 
+/// How a task's operands lie: rows of `head_dim` numbers, padded with zeros to whole vectors, as words.
+#[derive(Clone, Copy)]
+pub struct Form {
+    pub words: Words,
+    pub pad: Padded,
+}
+
+impl Form {
+    /// Pairs of bf16 where the queries are stored so and an instruction multiplies them.
+    pub fn new<S: Simd>(call: &Call<'_>) -> Self {
+        let in_bf16 = call.sources[call.query.buffer].element == Element::Bf16;
+        let words = if in_bf16 && S::MULTIPLIES_PAIRS { Words::Pairs } else { Words::Floats };
+        Self { words, pad: Padded::new::<S>(call.shape.head_dim) }
+    }
+
+    /// Words of a row.
+    pub fn row(self) -> usize {
+        self.pad.stride / self.words.per_word()
+    }
+
+    /// Words of a row that are not all padding.
+    pub fn depth(self) -> usize {
+        self.pad.len.div_ceil(self.words.per_word())
+    }
+
+    /// Bundles of `n` rows.
+    pub fn bundles(self, n: usize) -> usize {
+        n.div_ceil(self.words.per_word())
+    }
+
+    /// Words of bundles that are not the rows themselves.
+    pub fn bundle_memory(self, n: usize) -> usize {
+        if self.words == Words::Pairs { self.bundles(n) * self.pad.stride } else { 0 }
+    }
+
+    /// Words of rounded numbers, if they are not the numbers themselves.
+    pub fn rounded_memory(self, n: usize) -> usize {
+        if self.words == Words::Pairs { n / 2 } else { 0 }
+    }
+
+    /// Words of rows that are turned into panels.
+    pub fn panel_memory<S: Simd>(self, n: usize) -> usize {
+        n.next_multiple_of(S::TILE_COLUMNS) * self.depth()
+    }
+
+    /// Writes a row.
+    #[inline(always)]
+    fn write<S: Simd>(self, simd: S, from: View<'_>, to: &mut [u32]) {
+        match self.words {
+            Words::Floats => {
+                let to: &mut [f32] = bytemuck::cast_slice_mut(to);
+                from.read(simd, &mut to[..self.pad.len]);
+                to[self.pad.len..].fill(0.0);
+            }
+            Words::Pairs => {
+                let to: &mut [bf16] = bytemuck::cast_slice_mut(to);
+                ViewMut::Bf16(&mut to[..self.pad.len]).copy(simd, from);
+                to[self.pad.len..].fill(bf16::ZERO);
+            }
+        }
+    }
+
+    /// Multiplies the numbers of a row.
+    fn scale(self, row: &mut [u32], factor: impl Fn(usize) -> f32) {
+        match self.words {
+            Words::Floats => {
+                let row: &mut [f32] = bytemuck::cast_slice_mut(row);
+                row[..self.pad.len].iter_mut().enumerate().for_each(|(i, value)| *value *= factor(i));
+            }
+            Words::Pairs => {
+                let row: &mut [bf16] = bytemuck::cast_slice_mut(row);
+                for (i, value) in row[..self.pad.len].iter_mut().enumerate() {
+                    *value = bf16::from_f32(value.to_f32() * factor(i));
+                }
+            }
+        }
+    }
+
+    /// `n` rows as bundles, [`Padded::stride`] words each: in `memory`, or the rows themselves.
+    #[inline(always)]
+    pub fn bundle<'a, S: Simd>(self, simd: S, rows: &'a [u32], n: usize, memory: &'a mut [u32]) -> &'a [u32] {
+        let stride = self.pad.stride;
+        if self.words == Words::Floats {
+            return &rows[..n * stride];
+        }
+        let halves: &[bf16] = bytemuck::cast_slice(rows);
+        let memory = &mut memory[..self.bundles(n) * stride];
+        for (to, pair) in memory.chunks_exact_mut(stride).zip(halves[..n * stride].chunks(2 * stride)) {
+            let (first, second) = pair.split_at(stride);
+            pair_halves(simd, first, (!second.is_empty()).then_some(second), to);
+        }
+        memory
+    }
+
+    /// `n` rows, turned, in panels of columns: word `w` of row `j` is `to[(j / C * depth + w) * C + j % C]`, `C` the columns
+    /// of a tile. Rows that fill up the last panel are zeros.
+    #[inline(always)]
+    pub fn turn<S: Simd>(self, simd: S, rows: &[u32], n: usize, to: &mut [u32]) {
+        let (row, depth) = (self.row(), self.depth());
+        for first in (0..n.next_multiple_of(S::TILE_COLUMNS)).step_by(SQUARE) {
+            let mut square = [None; SQUARE];
+            for (j, words) in square.iter_mut().enumerate().take(n.saturating_sub(first)) {
+                *words = Some(&rows[(first + j) * row..][..depth]);
+            }
+            let panel = first / S::TILE_COLUMNS * depth * S::TILE_COLUMNS;
+            turn_rows(simd, square, depth, &mut to[panel + first % S::TILE_COLUMNS..], S::TILE_COLUMNS);
+        }
+    }
+
+    /// `n` bundles, turned: word `d` of bundle `b` is `to[d * to_row + b]`.
+    #[inline(always)]
+    pub fn turn_bundles<S: Simd>(self, simd: S, bundles: &[u32], n: usize, to: &mut [u32], to_row: usize) {
+        for first in (0..n).step_by(SQUARE) {
+            let mut square = [None; SQUARE];
+            for (j, words) in square.iter_mut().enumerate().take(n - first) {
+                *words = Some(&bundles[(first + j) * self.pad.stride..][..self.pad.len]);
+            }
+            turn_rows(simd, square, self.pad.len, &mut to[first..], to_row);
+        }
+    }
+
+    /// Writes numbers to `rounded` from element `start` on, if products are not of the very numbers.
+    #[inline(always)]
+    pub fn round<S: Simd>(self, simd: S, from: &[f32], rounded: &mut [u32], start: usize) {
+        if self.words == Words::Pairs {
+            let to: &mut [bf16] = bytemuck::cast_slice_mut(rounded);
+            narrow(simd, from, &mut to[start..start + from.len()]);
+        }
+    }
+
+    /// What products are of: the numbers, or what [`Self::round`] made of them.
+    pub fn choose<'a>(self, numbers: &'a [f32], rounded: &'a [u32]) -> &'a [u32] {
+        if self.words == Words::Pairs { rounded } else { bytemuck::cast_slice(numbers) }
+    }
+
+    /// Rows of `width` numbers, `stride` apart and as many as a word holds (or fewer), as one bundle.
+    #[inline(always)]
+    pub fn bundle_floats<S: Simd>(self, simd: S, from: &[f32], stride: usize, width: usize, to: &mut [u32]) {
+        let (first, to) = (&from[..width], &mut to[..width]);
+        match self.words {
+            Words::Floats => to.copy_from_slice(bytemuck::cast_slice(first)),
+            Words::Pairs => {
+                let second = (from.len() > stride).then(|| &from[stride..stride + width]);
+                pair_floats(simd, first, second, to);
+            }
+        }
+    }
+}
+
 /// Keys or values of a segment for one key head, one row each, dropout applied.
 #[inline(always)]
 pub fn gather<S: Simd>(
@@ -36,22 +187,21 @@ pub fn gather<S: Simd>(
     segment: &Segment,
     kv_head: usize,
     side: Side,
-    pad: Padded,
-    to: &mut [f32],
+    form: Form,
+    to: &mut [u32],
 ) {
     for keys in &segment.keys {
         let store = call.stores[keys.store];
         let place = if side == Side::Keys { store.keys } else { store.values };
-        let columns = head_columns(place, kv_head, pad.len);
+        let columns = head_columns(place, kv_head, form.pad.len);
         let source = call.sources[place.buffer];
         for row in 0..keys.len {
-            let to = &mut to[(keys.start + row) * pad.stride..][..pad.stride];
-            source.part(keys.first_row + row, columns.clone()).read(simd, &mut to[..pad.len]);
-            to[pad.len..].fill(0.0);
+            let to = &mut to[(keys.start + row) * form.row()..][..form.row()];
+            form.write(simd, source.part(keys.first_row + row, columns.clone()), to);
             if let Some(dropout) = keys.dropout {
-                for (column, value) in to[..pad.len].iter_mut().enumerate() {
-                    *value *= dropout.factor(call.layer, element(call, row, side, kv_head, column));
-                }
+                form.scale(to, |column| {
+                    dropout.factor(call.layer, element(call, row, side, kv_head, column))
+                });
             }
         }
     }
@@ -62,6 +212,22 @@ pub fn element(call: &Call<'_>, row: usize, side: Side, kv_head: usize, column: 
     let kv_width = call.shape.kv_width() as u64;
     let column = (kv_head * call.shape.head_dim + column) as u64;
     (row as u64 * 2 + u64::from(side == Side::Values)) * kv_width + column
+}
+
+/// Score rows `rows` of a segment that starts at `first_row`: row `i` is that of query `i / group`, head `i % group`.
+#[inline(always)]
+pub fn gather_queries<S: Simd>(
+    simd: S,
+    source: &CpuRows,
+    first_row: usize,
+    rows: Range<usize>,
+    heads: Heads,
+    form: Form,
+    to: &mut [u32],
+) {
+    for (i, to) in rows.zip(to.chunks_exact_mut(form.row())) {
+        form.write(simd, source.part(first_row + i / heads.group, heads.columns(i % heads.group)), to);
+    }
 }
 
 /// Rows of `source` for all query heads of a key head: row `i` of a segment, head `g` of the group at `i * group + g`.
@@ -113,17 +279,4 @@ impl Heads {
 pub fn head_columns(place: Place, head: usize, head_dim: usize) -> Range<usize> {
     let start = place.column + head * head_dim;
     start..start + head_dim
-}
-
-/// `to[d, j] = from[j, d]` for `n` rows of `from`; columns of `to` from `n` to `stride` become zero.
-#[inline(always)]
-pub fn transpose<S: Simd>(simd: S, from: &[f32], pad: Padded, n: usize, to: &mut [f32], stride: usize) {
-    let (from, to): (&[u32], &mut [u32]) = (bytemuck::cast_slice(from), bytemuck::cast_slice_mut(to));
-    for first in (0..stride).step_by(SQUARE) {
-        let mut rows = [None; SQUARE];
-        for (j, row) in rows.iter_mut().enumerate().take(n.saturating_sub(first)) {
-            *row = Some(&from[(first + j) * pad.stride..][..pad.len]);
-        }
-        turn_rows(simd, rows, pad.len, &mut to[first..], stride);
-    }
 }

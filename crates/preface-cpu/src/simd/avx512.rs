@@ -59,6 +59,7 @@ macro_rules! intrinsics {
 impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const TILE_VECTORS: usize = 4;
+    const MULTIPLIES_PAIRS: bool = BF16;
     const PANEL_ROWS: usize = 9;
     const PANEL_VECTORS: usize = 3;
     const STRIP_ROWS: usize = 16;

@@ -28,7 +28,9 @@ pub use math::{
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{Ahead, ComputeTile, Tile, Words};
+#[cfg(test)]
+pub use tile::most_rows;
+pub use tile::{Ahead, ComputeTile, TILE_ROWS, Tile, Words};
 
 use half::bf16;
 
@@ -50,8 +52,12 @@ pub trait Kernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Elements of a vector, at most [`MAX_LANES`].
     const LANES: usize;
-    /// Vectors across a register tile of six rows, as many as the registers hold.
+    /// Vectors across a register tile of [`TILE_ROWS`] rows, as many as the registers hold.
     const TILE_VECTORS: usize;
+    /// Columns of such a tile.
+    const TILE_COLUMNS: usize = Self::TILE_VECTORS * Self::LANES;
+    /// Whether one instruction multiplies pairs of bf16; where none does, products of `f32` are faster.
+    const MULTIPLIES_PAIRS: bool = false;
     /// Rows of a tile of a matrix product, and its vectors: see [`Tile`].
     const PANEL_ROWS: usize;
     /// Vectors of a tile of a matrix product.
@@ -404,6 +410,37 @@ pub fn exp_sum<S: Simd>(simd: S, a: &mut [f32], factor: f32, shift: f32) -> f32 
         sum += rest.iter().sum::<f32>();
     }
     sum
+}
+
+/// `to[j]` holds `first[j]` and `second[j]`, whole vectors of them; nothing stands for zeros.
+#[inline(always)]
+pub fn pair_halves<S: Simd>(simd: S, first: &[bf16], second: Option<&[bf16]>, to: &mut [u32]) {
+    let n = to.len();
+    assert!(n.is_multiple_of(S::LANES) && first.len() == n && second.is_none_or(|second| second.len() == n));
+    let to: &mut [f32] = bytemuck::cast_slice_mut(to);
+    for at in (0..n).step_by(S::LANES) {
+        // SAFETY: `LANES` numbers from `at` on exist in both: asserted.
+        let (first, second) = unsafe {
+            let first = simd.widen_at(first.as_ptr().add(at));
+            match second {
+                Some(second) => (first, simd.widen_at(second.as_ptr().add(at))),
+                None => (first, simd.splat(0.0)),
+            }
+        };
+        simd.store(simd.pair(first, second), &mut to[at..]);
+    }
+}
+
+/// The same of numbers that are to be rounded.
+#[inline(always)]
+pub fn pair_floats<S: Simd>(simd: S, first: &[f32], second: Option<&[f32]>, to: &mut [u32]) {
+    let n = to.len();
+    assert!(n.is_multiple_of(S::LANES) && first.len() == n && second.is_none_or(|second| second.len() == n));
+    let to: &mut [f32] = bytemuck::cast_slice_mut(to);
+    for at in (0..n).step_by(S::LANES) {
+        let second = if let Some(second) = second { simd.load(&second[at..]) } else { simd.splat(0.0) };
+        simd.store(simd.pair(simd.load(&first[at..]), second), &mut to[at..]);
+    }
 }
 
 /// bf16 to `f32`.

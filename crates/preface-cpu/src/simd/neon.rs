@@ -50,7 +50,7 @@ macro_rules! intrinsics {
 
 impl Simd for Neon {
     const LANES: usize = 8;
-    const TILE_VECTORS: usize = 1;
+    const TILE_VECTORS: usize = 2;
     const PANEL_ROWS: usize = 6;
     const PANEL_VECTORS: usize = 2;
     type F32 = Floats;

@@ -3,8 +3,8 @@
 use half::bf16;
 
 use super::{
-    ComputeTile, Kernel, SQUARE, Simd, Tile, Words, combine, dot, exp_sum, largest, map, narrow, update,
-    widen,
+    ComputeTile, Kernel, SQUARE, Simd, Tile, Words, combine, dot, exp_sum, largest, map, most_rows, narrow,
+    pair_floats, pair_halves, update, widen,
 };
 use crate::guard::Guarded;
 use crate::tier::Tier;
@@ -57,6 +57,23 @@ impl Kernel for Slices {
         assert!(halves.iter().zip(&*a).all(|(half, a)| half.to_f32() == *a));
         widen(simd, &halves, &mut out);
         assert!(*out == *a);
+        if n.is_multiple_of(S::LANES) {
+            let mut others = Guarded::new(&vec![bf16::ZERO; n]);
+            narrow(simd, &b, &mut others);
+            let mut pairs = Guarded::new(&vec![7; n]);
+            let word = |i: usize, second: f32| {
+                let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+                bits(a[i]) | bits(second) << 16
+            };
+            pair_halves(simd, &halves, Some(&others), &mut pairs);
+            assert!((0..n).all(|i| pairs[i] == word(i, b[i])));
+            pair_floats(simd, &a, None, &mut pairs);
+            assert!((0..n).all(|i| pairs[i] == word(i, 0.0)));
+            pair_floats(simd, &a, Some(&b), &mut pairs);
+            assert!((0..n).all(|i| pairs[i] == word(i, b[i])));
+            pair_halves(simd, &halves, None, &mut pairs);
+            assert!((0..n).all(|i| pairs[i] == word(i, 0.0)));
+        }
         let sum = exp_sum(simd, &mut out, 0.5, 1.0);
         let want: f64 = a.iter().map(|a| (0.5 * f64::from(*a) - 1.0).exp()).sum();
         assert!((f64::from(sum) - want).abs() <= 1e-6 * want, "{n}: {sum} and {want}");
@@ -96,18 +113,16 @@ fn words(kind: Words, seed: usize, n: usize) -> Vec<u32> {
 struct TileOf {
     kind: Words,
     rows: usize,
+    vectors: usize,
     depth: usize,
-    strip: bool,
 }
 
 impl Kernel for TileOf {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { kind, rows, depth, strip } = self;
-        let (most, vectors) =
-            if strip { (S::STRIP_ROWS, S::STRIP_VECTORS) } else { (S::PANEL_ROWS, S::PANEL_VECTORS) };
-        if rows > most {
+        let Self { kind, rows, vectors, depth } = self;
+        if rows > most_rows::<S>(vectors) {
             return;
         }
         let n_column = vectors * S::LANES;
@@ -150,8 +165,8 @@ fn tiles_are_right_for_every_number_of_rows_and_depth() {
         for kind in [Words::Floats, Words::Pairs] {
             for rows in 1..=16 {
                 for depth in [0, 1, 2, 3, 7, 16, 33] {
-                    for strip in [false, true] {
-                        tier.run(TileOf { kind, rows, depth, strip });
+                    for vectors in 1..=4 {
+                        tier.run(TileOf { kind, rows, vectors, depth });
                     }
                 }
             }

@@ -8,16 +8,18 @@
 //!
 //! Nine rows by three vectors is what 32 registers hold (27 sums, three vectors, one word); six by two for 16 registers.
 //! A *strip* is for a few rows and a weight that comes from main memory: the columns of one group, which is one piece of
-//! memory from the first word to the last, by up to [`Simd::STRIP_ROWS`] rows.
+//! memory from the first word to the last, by up to [`Simd::STRIP_ROWS`] rows. Attention's products have few columns (a
+//! head) or a ragged number of rows: [`TILE_ROWS`] by up to [`Simd::TILE_VECTORS`] vectors.
 
 use super::{Kernel, Simd, prefetch_second};
 
 /// Operands of a tile.
 #[derive(Clone, Copy)]
 pub struct Tile {
-    /// Rows, at most [`Simd::PANEL_ROWS`], of a strip [`Simd::STRIP_ROWS`].
+    /// Rows, at most [`Simd::PANEL_ROWS`], of a strip [`Simd::STRIP_ROWS`], of attention's tiles [`TILE_ROWS`].
     pub rows: usize,
-    /// Vectors of columns: [`Simd::PANEL_VECTORS`], of a strip [`Simd::STRIP_VECTORS`].
+    /// Vectors of columns: [`Simd::PANEL_VECTORS`], of a strip [`Simd::STRIP_VECTORS`], of attention's tiles from one to
+    /// [`Simd::TILE_VECTORS`].
     pub vectors: usize,
     /// Words to sum over.
     pub depth: usize,
@@ -47,6 +49,19 @@ pub enum Words {
     /// Two bf16.
     Pairs,
 }
+
+impl Words {
+    /// Numbers in a word.
+    pub fn per_word(self) -> usize {
+        match self {
+            Self::Floats => 1,
+            Self::Pairs => 2,
+        }
+    }
+}
+
+/// Rows of attention's tiles.
+pub const TILE_ROWS: usize = 6;
 
 /// [`Words`] at compile time.
 trait Multiply {
@@ -118,6 +133,21 @@ impl Kernel for ComputeTile {
     }
 }
 
+/// Rows that a tile of some vectors may have on an instruction set; 0 if it may not have these vectors.
+pub const fn most_rows<S: Simd>(vectors: usize) -> usize {
+    let mut most = 0;
+    if vectors <= S::TILE_VECTORS {
+        most = TILE_ROWS;
+    }
+    if vectors == S::PANEL_VECTORS && most < S::PANEL_ROWS {
+        most = S::PANEL_ROWS;
+    }
+    if vectors == S::STRIP_VECTORS && most < S::STRIP_ROWS {
+        most = S::STRIP_ROWS;
+    }
+    most
+}
+
 impl Tile {
     /// # Safety
     /// As [`ComputeTile::new`].
@@ -126,15 +156,10 @@ impl Tile {
         // SAFETY: as the caller promises; the last parameter is the number of vectors.
         unsafe {
             match self.vectors {
-                3 if const { S::PANEL_VECTORS == 3 || S::STRIP_VECTORS == 3 } => {
-                    self.rows::<S, W, 3>(simd, ahead);
-                }
-                2 if const { S::PANEL_VECTORS == 2 || S::STRIP_VECTORS == 2 } => {
-                    self.rows::<S, W, 2>(simd, ahead);
-                }
-                1 if const { S::PANEL_VECTORS == 1 || S::STRIP_VECTORS == 1 } => {
-                    self.rows::<S, W, 1>(simd, ahead);
-                }
+                4 if const { most_rows::<S>(4) > 0 } => self.rows::<S, W, 4>(simd, ahead),
+                3 if const { most_rows::<S>(3) > 0 } => self.rows::<S, W, 3>(simd, ahead),
+                2 if const { most_rows::<S>(2) > 0 } => self.rows::<S, W, 2>(simd, ahead),
+                1 if const { most_rows::<S>(1) > 0 } => self.rows::<S, W, 1>(simd, ahead),
                 vectors => unreachable!("a tile of {vectors} vectors"),
             }
         }
@@ -148,10 +173,7 @@ impl Tile {
         macro_rules! match_rows {
             ($($rows:literal)*) => {
                 match self.rows {
-                    $($rows if const {
-                        V == S::PANEL_VECTORS && $rows <= S::PANEL_ROWS
-                            || V == S::STRIP_VECTORS && $rows <= S::STRIP_ROWS
-                    } => self.compute::<S, W, $rows, V>(simd, ahead),)*
+                    $($rows if const { $rows <= most_rows::<S>(V) } => self.compute::<S, W, $rows, V>(simd, ahead),)*
                     rows => unreachable!("a tile of {rows} rows"),
                 }
             };
