@@ -202,7 +202,8 @@ pub fn gate_grad<S: Simd>(
     d_up: &mut [f32],
 ) {
     let n = d.len();
-    assert!([gate.len(), up.len(), d_gate.len(), d_up.len()] == [n; 4]);
+    // One by one: an array of them is written in four pieces and waits to be read in one.
+    assert!(gate.len() == n && up.len() == n && d_gate.len() == n && d_up.len() == n);
     let whole = n - n % S::LANES;
     for start in (0..whole).step_by(S::LANES) {
         let d = simd.load(&d[start..]);

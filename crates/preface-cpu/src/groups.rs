@@ -16,7 +16,7 @@ use half::bf16;
 use crate::CpuBackend;
 use crate::blocks::GROUP;
 use crate::memory::WeightMemory;
-use crate::simd::{Kernel, SQUARE, Simd, turn_rows};
+use crate::simd::{Kernel, SQUARE, Simd, prefetch, turn_rows};
 use crate::storage::{Aligned, Element, SharedRows, View, ViewMut};
 
 /// A matrix `[n_out, n_in]` in groups.
@@ -125,6 +125,14 @@ impl Groups {
         for first in depth.clone().step_by(GROUP) {
             let group = &self.words[first * n_word..(first + GROUP) * n_word];
             let n = GROUP.min(depth.end - first);
+            // Pieces of memory of the next group, too short for the hardware to notice that they follow each other.
+            if let Some(next) = self.words.get((first + GROUP) * n_word..) {
+                let per_word = if self.element == Element::F32 { 1 } else { 2 };
+                let words = columns.start / per_word * GROUP..columns.end.div_ceil(per_word) * GROUP;
+                if let Some(words) = next.get(words) {
+                    prefetch(words.as_ptr().cast(), size_of_val(words));
+                }
+            }
             match self.element {
                 Element::F32 => {
                     let to = &mut panel[(first - depth.start) * panel_row..][..n * panel_row];

@@ -17,6 +17,7 @@ unsafe impl Pod for Line {}
 
 /// The first `len` numbers in some lines. In tests the last ones, so that what is read or written beyond them is the page
 /// behind the lines (see guard.rs); they begin at a whole word, which products read pairs of bf16 by.
+#[inline(always)]
 pub fn numbers_in<T: Pod>(lines: &[Line], len: usize) -> &[T] {
     let all: &[T] = bytemuck::cast_slice(lines);
     &all[place::<T>(all.len(), len)]
@@ -29,6 +30,7 @@ pub fn numbers_in_mut<T: Pod>(lines: &mut [Line], len: usize) -> &mut [T] {
     &mut all[place]
 }
 
+#[inline(always)]
 fn place<T>(n_all: usize, len: usize) -> Range<usize> {
     let start = if cfg!(test) { n_all - len } else { 0 };
     let start = start - start % (size_of::<u32>() / size_of::<T>()).max(1);

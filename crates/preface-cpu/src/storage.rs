@@ -136,6 +136,7 @@ impl CpuRows {
     }
 
     /// All elements.
+    #[inline(always)]
     pub(crate) fn view(&self) -> View<'_> {
         let n = self.n_row * self.width;
         match self.element {
@@ -154,11 +155,13 @@ impl CpuRows {
     }
 
     /// One row.
+    #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> View<'_> {
         self.view().slice(row * self.width..(row + 1) * self.width)
     }
 
     /// Some columns of one row.
+    #[inline(always)]
     pub(crate) fn part(&self, row: usize, columns: Range<usize>) -> View<'_> {
         assert!(columns.end <= self.width);
         self.view().slice(row * self.width + columns.start..row * self.width + columns.end)
@@ -204,6 +207,7 @@ impl<'a> SharedRows<'a> {
     ///
     /// # Safety
     /// While the part is in use, no other part that is in use overlaps it.
+    #[inline(always)]
     pub unsafe fn part(&self, row: usize, columns: Range<usize>) -> ViewMut<'_> {
         assert!(row < self.n_row && columns.start <= columns.end && columns.end <= self.width);
         let (offset, n) = (row * self.width + columns.start, columns.len());

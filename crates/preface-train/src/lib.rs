@@ -24,4 +24,4 @@ pub use observer::{EvaluationLog, Observer, StepLog};
 pub use schedule::Schedule;
 pub use settings::{EVAL_LOSS, LossNorm, TrainSettings};
 pub use step::{GradientSum, StepSum, TokenPair, accumulate, largest_step};
-pub use trainer::{Best, End, Outcome, Trainer};
+pub use trainer::{Best, End, Outcome, Trainer, gradient_norm};

@@ -5,7 +5,7 @@
 
 use preface_backend::Place;
 
-use super::pack::{Form, Heads, Padded, Side, gather, gather_heads};
+use super::pack::{Form, Heads, Padded, Side, gather, gather_queries};
 use super::{Call, check};
 use crate::CpuBackend;
 use crate::scratch::Scratch;
@@ -74,15 +74,31 @@ impl Kernel for BiasGrad<'_> {
                 sum.fill(0.0);
                 for row in segment.rows.clone() {
                     let source = call.sources[call.query.buffer];
-                    gather_heads(simd, source, row..row + 1, query_heads, pad, call.shape.scale, query);
-                    gather_heads(simd, self.d_out, row..row + 1, out_heads, pad, 1.0, d_out);
+                    gather_queries(
+                        simd,
+                        source,
+                        row,
+                        0..group,
+                        query_heads,
+                        form,
+                        bytemuck::cast_slice_mut(query),
+                    );
+                    gather_queries(
+                        simd,
+                        self.d_out,
+                        row,
+                        0..group,
+                        out_heads,
+                        form,
+                        bytemuck::cast_slice_mut(d_out),
+                    );
                     let (query, d_out) = (&query[i * pad.stride..], &d_out[i * pad.stride..]);
                     let position = segment.position(row);
                     let limit = segment.limit(position);
                     let (p, dp) = (&mut p[..limit], &mut dp[..limit]);
                     for (key, (p, dp)) in p.iter_mut().zip(dp.iter_mut()).enumerate() {
                         let at = key * pad.stride..(key + 1) * pad.stride;
-                        *p = dot(simd, &query[..pad.stride], &keys[at.clone()]);
+                        *p = call.shape.scale * dot(simd, &query[..pad.stride], &keys[at.clone()]);
                         *dp = dot(simd, &d_out[..pad.stride], &values[at]);
                     }
                     segment.add_bias(simd, call, head, position, p);

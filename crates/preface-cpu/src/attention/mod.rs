@@ -1,6 +1,6 @@
 //! Attention over runs of keys.
 //!
-//! A query run is cut into *segments* of at most [`SEGMENT_ROWS`] rows. A task is one segment and one key head with all
+//! A query run is cut into *segments* of at most [`segment_rows`] rows. A task is one segment and one key head with all
 //! query heads that read it: it gathers the keys and values that the segment sees (with dropout applied) into scratch
 //! memory, in the form that products read, then goes over its queries some rows at a time. Rows of scores are whole, so no
 //! running maximum is needed, and few, so memory is linear in the number of keys.
@@ -40,14 +40,18 @@ pub use forward::forward;
 
 type Call<'a> = AttentionCall<'a, CpuBackend>;
 
-/// Query rows of a task. More would leave threads idle on one long text.
-const SEGMENT_ROWS: usize = 256;
+/// Query rows of a task, for a number of query runs. The more, the less often keys are gathered; but one long text is cut so
+/// that there is something to do for several threads.
+fn segment_rows(n_run: usize) -> usize {
+    if n_run < 4 { 256 } else { 512 }
+}
 /// Words of the backward's probabilities that wait for the products over a tile's queries, and of their gradients: together
 /// half of a second-level cache of 1 MiB.
 const SCORE_TILE: usize = 64 * 1024;
 
-/// Keys that the segments of a group see together, unless a single one sees more.
-pub(crate) const GROUP_KEYS: usize = 8 * 1024;
+/// Keys that the segments of a group see together, unless a single one sees more: their gradients should still lie in a
+/// third-level cache when they are added up.
+pub(crate) const GROUP_KEYS: usize = 4 * 1024;
 
 /// A plan cut into segments.
 pub struct CpuPlan {
@@ -90,7 +94,7 @@ impl CpuPlan {
         let (mut segments, mut groups): (Vec<Segment>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
         let mut n_key = 0;
         for run in &plan.runs {
-            let n_part = run.rows.len().div_ceil(SEGMENT_ROWS);
+            let n_part = run.rows.len().div_ceil(segment_rows(plan.runs.len()));
             for part in 0..n_part {
                 let cut = |part| run.rows.start + run.rows.len() * part / n_part;
                 let mut segment = Segment::new(run, cut(part)..cut(part + 1));

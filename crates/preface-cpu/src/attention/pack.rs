@@ -230,30 +230,6 @@ pub fn gather_queries<S: Simd>(
     }
 }
 
-/// Rows of `source` for all query heads of a key head: row `i` of a segment, head `g` of the group at `i * group + g`.
-#[inline(always)]
-pub fn gather_heads<S: Simd>(
-    simd: S,
-    source: &CpuRows,
-    rows: Range<usize>,
-    heads: Heads,
-    pad: Padded,
-    factor: f32,
-    to: &mut [f32],
-) {
-    let mut to = to.chunks_exact_mut(pad.stride);
-    let scale = simd.splat(factor);
-    for row in rows {
-        for (head, to) in (0..heads.group).zip(&mut to) {
-            source.part(row, heads.columns(head)).read(simd, &mut to[..pad.len]);
-            to[pad.len..].fill(0.0);
-            for vector in to.chunks_exact_mut(S::LANES) {
-                simd.store(simd.mul(simd.load(vector), scale), vector);
-            }
-        }
-    }
-}
-
 /// The query heads that read one key head.
 #[derive(Clone, Copy)]
 pub struct Heads {

@@ -11,7 +11,7 @@
 //! memory from the first word to the last, by up to [`Simd::STRIP_ROWS`] rows. Attention's products have few columns (a
 //! head) or a ragged number of rows: [`TILE_ROWS`] by up to [`Simd::TILE_VECTORS`] vectors.
 
-use super::{Kernel, Simd, prefetch_second};
+use super::{Kernel, Simd, prefetch, prefetch_second};
 
 /// Operands of a tile.
 #[derive(Clone, Copy)]
@@ -96,6 +96,9 @@ pub struct Ahead {
     /// Words of each vector, at most those of the tile.
     pub words: usize,
 }
+
+/// Steps ahead of their use that words of the second-level cache are asked for.
+const NEXT_STEPS: usize = 6;
 
 /// Computes one tile.
 pub struct ComputeTile {
@@ -213,7 +216,7 @@ impl Tile {
     /// As [`ComputeTile::new`], `M` is the number of rows and `V` that of vectors.
     #[inline(always)]
     unsafe fn compute<S: Simd, W: Multiply, const M: usize, const V: usize>(self, simd: S, ahead: Ahead) {
-        let Self { depth, right_vector, right_step, out, out_row, add, .. } = self;
+        let Self { depth, right, right_vector, right_step, out, out_row, add, .. } = self;
         // SAFETY: offsets are of rows below `M`, of words below `depth` and of vectors below `V`, which the caller
         // promises to be readable (and writable, in `out`).
         unsafe {
@@ -233,6 +236,12 @@ impl Tile {
                 self.step::<S, W, M, V>(simd, k, &mut sums);
             }
             for k in n_ahead..depth {
+                if V >= S::PANEL_VECTORS {
+                    for v in 0..V {
+                        let next = right.wrapping_add(v * right_vector + (k + NEXT_STEPS) * right_step);
+                        prefetch(next.cast(), 1);
+                    }
+                }
                 self.step::<S, W, M, V>(simd, k, &mut sums);
             }
             for (i, sums) in sums.iter().enumerate() {

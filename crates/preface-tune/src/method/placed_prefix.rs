@@ -240,11 +240,13 @@ impl<B: Backend> Method<B> for PlacedPrefix {
     }
 
     fn gradient(&self, model: &Model<B>, grads: AttachmentsGrad<B>) -> Gradient<B> {
-        let gradient = self
-            .parts
-            .iter()
-            .flat_map(|(place, part)| part.gradient(model.backend().read(grads.segments[0].get(*place))));
-        Gradient::Computed(gradient.collect())
+        let len = self.parts.iter().map(|(_, part)| part.parameters.values().len()).sum();
+        let mut gradient = Vec::with_capacity(len);
+        for (place, part) in &self.parts {
+            let d_rows = model.backend().read(grads.segments[0].get(*place));
+            gradient.extend_from_slice(&part.gradient(d_rows));
+        }
+        Gradient::Computed(gradient)
     }
 
     fn trained(&self) -> Trained {

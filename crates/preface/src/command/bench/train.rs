@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use preface_backend::{Backend, Counting, Reference};
 use preface_cpu::CpuBackend;
 use preface_model::{Model, ModelDropout, ModelFiles, ModelSpec, PrefixPlace};
-use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate};
+use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate, gradient_norm};
 use preface_tune::init::{Init, MlpTextInit};
 use preface_tune::{
     Adam, AdamSettings, DecoderPositions, FineTune, Method, PlaceStart, PlacedPrefix, Prefix,
@@ -257,7 +257,7 @@ impl<'a> Step<'a> {
         self.method.detach(self.model);
         let mut gradient = self.method.gradient(self.model, grads);
         let weight = sum.weight(LossNorm::PerToken);
-        let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt() / weight;
+        let norm = gradient_norm(&gradient) / weight;
         let scale = ((MAX_GRAD_NORM / norm).min(1.0) / weight) as f32;
         gradient.iter_mut().for_each(|g| *g *= scale);
         self.adam.step(LEARNING_RATE, self.method.parameters_mut().values_mut(), &gradient);
