@@ -3,8 +3,9 @@
 use crate::simd::{Kernel, Simd};
 use crate::{CpuBackend, Precision};
 
-/// Sums that are independent of each other: more than the instruction's latency hides.
-const SUMS: usize = 24;
+/// Sums that are independent of each other: more than the instruction's latency hides, and no more than 16 registers hold
+/// (a sum in memory would wait for itself).
+const SUMS: usize = 12;
 
 /// Rounds of a task: some hundred microseconds.
 const ROUNDS: usize = 20_000;
