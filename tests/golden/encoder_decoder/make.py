@@ -26,6 +26,7 @@ from transformers.models.bart import modeling_bart
 from transformers.models.t5 import modeling_t5
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from adapters import exact_t5_norm  # noqa: E402
 from common import VERSIONS, folder_of, generator, randomise  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
@@ -121,12 +122,7 @@ def first_attention(module):
     return FIRST["decoder"]
 
 
-def t5_norm(self, x):
-    """T5's norm without its cast to f32"""
-    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
-
-modeling_t5.T5LayerNorm.forward = t5_norm
+exact_t5_norm()
 ALL_ATTENTION_FUNCTIONS.register("prefixed", prefixed)
 # Without this, a function that transformers does not know gets no mask at all.
 ALL_MASK_ATTENTION_FUNCTIONS.register("prefixed", ALL_MASK_ATTENTION_FUNCTIONS["eager"])

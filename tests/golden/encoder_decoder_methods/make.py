@@ -9,7 +9,6 @@ has a ReLU's input within rounding of zero, so it is here for its table of biase
 `<model>.lora.grad.<tensor>`, `<model>.adapter.grad.<tensor>`: gradients; `<model>.adapter.<tensor>`: parameters of bottlenecks behind each block of both
 stacks, attached by hooks. Package versions: case.json.
 """
-import importlib.util
 import json
 import os
 import sys
@@ -17,14 +16,11 @@ import sys
 import peft
 import torch
 from torch.nn import functional as F
-from transformers import AutoModelForSeq2SeqLM
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import adapters
+from adapters import attach_bottleneck, draw, exact_t5_norm, pairs_of, projections, save, trained_of
 from common import HERE, VERSIONS, folder_of, generator, write_case
-
-spec = importlib.util.spec_from_file_location("methods", os.path.join(HERE, "methods", "make.py"))
-methods = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(methods)
 
 FOLDER = folder_of(__file__)
 MODELS = ("bart", "mbart", "t5", "t5_v1_1")
@@ -34,22 +30,11 @@ with open(os.path.join(HERE, "encoder_decoder", "case.json")) as f:
     CASE = json.load(f)["models"]
 
 
-def t5_norm(self, x):
-    """T5's norm without its cast to f32"""
-    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
-
-from transformers.models.t5 import modeling_t5  # noqa: E402
-
-modeling_t5.T5LayerNorm.forward = t5_norm
+exact_t5_norm()
 
 
 def load(name):
-    return AutoModelForSeq2SeqLM.from_pretrained(os.path.join(HERE, "encoder_decoder", name), attn_implementation="eager").eval()
-
-
-def pairs_of(name):
-    return [(pair["prompt"], pair["completion"]) for pair in CASE[name]["pairs"]]
+    return adapters.load(name, attn_implementation="eager")
 
 
 def logits_of(model, name, pair):
@@ -78,18 +63,15 @@ def fine_tune(name, tensors):
     loss.backward()
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            tensors |= methods.projections(f"{name}.fine_tune.{parameter_name}", parameter.grad)
+            tensors |= projections(f"{name}.fine_tune.{parameter_name}", parameter.grad)
 
 
 def lora(name, seed, tensors):
     config = peft.LoraConfig(task_type="SEQ_2_SEQ_LM", r=2, lora_alpha=5, lora_dropout=0.0, target_modules=TARGETS[name])
     model = peft.get_peft_model(load(name), config)
-    g = generator(seed)
-    trained = [(n, p) for n, p in sorted(model.named_parameters()) if p.requires_grad]
-    with torch.no_grad():
-        for n, p in trained:
-            p.copy_(torch.randn(p.shape, generator=g) * (0.4 if "lora_B" in n else 0.2))
-    methods.save(model, os.path.join(FOLDER, name, "lora"), name)
+    trained = trained_of(model)
+    draw(trained, seed, lambda n: 0.4 if "lora_B" in n else 0.2)
+    save(model, os.path.join(FOLDER, name, "lora"), name)
     model = model.double().eval()
     write_logits(model, name, "lora", tensors)
     token_mean(model, name).backward()
@@ -103,17 +85,8 @@ def adapter(name, seed, tensors):
     parameters = {}
     for side, stack in (("encoder", model.get_encoder()), ("decoder", model.get_decoder())):
         for layer, block in enumerate(stack.block if hasattr(stack, "block") else stack.layers):
-            shapes = {"norm.weight": (d,), "norm.bias": (d,), "down.weight": (WIDTH, d), "down.bias": (WIDTH,), "up.weight": (d, WIDTH), "up.bias": (d,)}
-            own = {n: (0.4 * torch.randn(s, generator=g) + (1 if n == "norm.weight" else 0)).double().requires_grad_() for n, s in shapes.items()}
+            own = attach_bottleneck(block, d, WIDTH, g, torch.float64)
             parameters |= {f"{side}.layers.{layer}.{n}": p for n, p in own.items()}
-
-            def hook(_module, _inputs, output, own=own):
-                x = output[0] if isinstance(output, tuple) else output
-                h = F.layer_norm(x, (d,), own["norm.weight"], own["norm.bias"], 1e-5)
-                x = x + F.linear(F.relu(F.linear(h, own["down.weight"], own["down.bias"])), own["up.weight"], own["up.bias"])
-                return (x, *output[1:]) if isinstance(output, tuple) else x
-
-            block.register_forward_hook(hook)
     write_logits(model, name, "adapter", tensors)
     token_mean(model, name).backward()
     for n, p in parameters.items():

@@ -8,9 +8,7 @@ Models: ../tiny_llama (grouped heads, RMS norms, tied head), ../tiny_llama_untie
 `prompts`, `<model>.<method>.grad.<tensor>` the gradients of what it trains. `<model>.adapter.*`: bottlenecks behind each block, attached by hooks:
 parameters, logits, gradients. Package versions: case.json.
 """
-import json
 import os
-import shutil
 import sys
 
 import peft
@@ -18,8 +16,8 @@ import torch
 from torch.nn import functional as F
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from common import HERE, VERSIONS, folder_of, generator, write_case
-from transformers import AutoModelForCausalLM
+from adapters import attach_bottleneck, draw, load, pairs_of, projections, save, trained_of
+from common import VERSIONS, folder_of, generator, write_case
 
 FOLDER = folder_of(__file__)
 MODELS = ("tiny_llama", "tiny_llama_untied", "tiny_gpt2")
@@ -27,17 +25,8 @@ TARGETS = {"tiny_llama": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
 WIDTH = 4
 
 
-def load(name):
-    return AutoModelForCausalLM.from_pretrained(os.path.join(HERE, name, "model")).eval()
-
-
 def blocks(model):
     return model.transformer.h if model.config.model_type == "gpt2" else model.model.layers
-
-
-def pairs_of(name):
-    with open(os.path.join(HERE, name, "case.json")) as f:
-        return [(pair["prompt"], pair["completion"]) if isinstance(pair, dict) else tuple(pair) for pair in json.load(f)["pairs"]]
 
 
 def token_mean(model, pairs):
@@ -57,14 +46,6 @@ def logits_of(model, prompt):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0][-len(prompt) :]
 
 
-def projections(name, gradient):
-    if gradient.dim() == 1:
-        return {name: gradient}
-    u, v = (torch.arange(1, n + 1, dtype=torch.float64) for n in gradient.shape)
-    gradient = gradient.double()
-    return {f"{name}.left": (u.sin() @ gradient).float(), f"{name}.right": (gradient @ v.cos()).float()}
-
-
 def fine_tune(name, tensors):
     model = load(name)
     token_mean(model, pairs_of(name)).backward()
@@ -72,29 +53,10 @@ def fine_tune(name, tensors):
         tensors |= projections(f"{name}.fine_tune.{parameter_name}", parameter.grad)
 
 
-def save(model, folder, name):
-    shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
-    os.remove(os.path.join(folder, "README.md"))
-    path = os.path.join(folder, "adapter_config.json")
-    with open(path) as f:
-        saved = json.load(f)
-    # The base model's path is that of the machine it was made on: what a reader gets is what the hub would hold.
-    saved["base_model_name_or_path"] = f"example/{name}"
-    if isinstance(saved.get("target_modules"), list):
-        saved["target_modules"].sort()  # PEFT keeps them in a set
-    with open(path, "w") as out:
-        json.dump(saved, out, indent=2, sort_keys=True)
-        out.write("\n")
-
-
 def with_peft(name, kind, config, seed, prompts, tensors):
     model = peft.get_peft_model(load(name), config)
-    g = generator(seed)
-    trained = [(n, p) for n, p in sorted(model.named_parameters()) if p.requires_grad]
-    with torch.no_grad():
-        for n, p in trained:
-            p.copy_(torch.randn(p.shape, generator=g) * (0.5 if "lora_B" in n else 0.3))
+    trained = trained_of(model)
+    draw(trained, seed, lambda n: 0.5 if "lora_B" in n else 0.3)
     folder = os.path.join(FOLDER, name, kind)
     save(model, folder, name)
     for i, prompt in enumerate(prompts):
@@ -110,19 +72,7 @@ def adapter(name, seed, prompts, tensors):
     model = load(name)
     d = model.config.hidden_size
     g = generator(seed)
-    parameters = []
-    for layer, block in enumerate(blocks(model)):
-        shapes = {"norm.weight": (d,), "norm.bias": (d,), "down.weight": (WIDTH, d), "down.bias": (WIDTH,), "up.weight": (d, WIDTH), "up.bias": (d,)}
-        own = {n: (0.4 * torch.randn(s, generator=g) + (1 if n == "norm.weight" else 0)).requires_grad_() for n, s in shapes.items()}
-        parameters.append(own)
-
-        def hook(_module, _inputs, output, own=own):
-            x = output[0] if isinstance(output, tuple) else output
-            h = F.layer_norm(x, (d,), own["norm.weight"], own["norm.bias"], 1e-5)
-            x = x + F.linear(F.relu(F.linear(h, own["down.weight"], own["down.bias"])), own["up.weight"], own["up.bias"])
-            return (x, *output[1:]) if isinstance(output, tuple) else x
-
-        block.register_forward_hook(hook)
+    parameters = [attach_bottleneck(block, d, WIDTH, g) for block in blocks(model)]
     for i, prompt in enumerate(prompts):
         tensors[f"{name}.adapter.logits.{i}"] = logits_of(model, prompt)
     token_mean(model, pairs_of(name)).backward()

@@ -11,16 +11,10 @@ import peft
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from common import HERE, VERSIONS, folder_of, generator, write_case
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from adapters import load, load_folder
+from common import VERSIONS, folder_of, generator, write_case
 
 FOLDER = folder_of(__file__)
-
-
-def load(folder):
-    is_encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
-    kind = AutoModelForSeq2SeqLM if is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(folder, attn_implementation="eager").eval()
 
 
 def logits_of(model, prompt):
@@ -33,17 +27,17 @@ def logits_of(model, prompt):
 if __name__ == "__main__":
     tensors, prompts = {}, {}
     for seed, name in enumerate(("tiny_llama", "tiny_gpt2", "bart", "t5_v1_1")):
-        base = os.path.join(HERE, name, "model") if name.startswith("tiny_") else os.path.join(HERE, "encoder_decoder", name)
+        base = lambda: load(name, attn_implementation="eager")
         g = generator(950 + seed)
-        prompts[name] = [torch.randint(3, load(base).config.vocab_size, (n,), generator=g).tolist() for n in (6, 1)]
+        prompts[name] = [torch.randint(3, base().config.vocab_size, (n,), generator=g).tolist() for n in (6, 1)]
         for kind in ("lora", "prompt_tuning", "fine_tune"):
             folder = os.path.join(FOLDER, name, kind)
             if not os.path.isdir(folder):
                 continue
-            model = load(folder) if kind == "fine_tune" else peft.PeftModel.from_pretrained(load(base), folder).eval()
+            model = load_folder(folder, attn_implementation="eager") if kind == "fine_tune" else peft.PeftModel.from_pretrained(base(), folder).eval()
             assert all(p.dtype == torch.float32 for p in model.parameters())
             for i, prompt in enumerate(prompts[name]):
-                logits, bare = logits_of(model, prompt), logits_of(load(base), prompt)
+                logits, bare = logits_of(model, prompt), logits_of(base(), prompt)
                 assert (logits - bare).abs().max() > 1e-2
                 tensors[f"{name}.{kind}.logits.{i}"] = logits.contiguous()
     write_case(FOLDER, tensors, {"made_with": VERSIONS | {"peft": peft.__version__}, "prompts": prompts})

@@ -15,18 +15,14 @@ import peft
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from adapters import load_folder
 from common import VERSIONS, relative, write_case
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
-
-
-def load(model_folder):
-    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
 
 
 def peft_logits(model_folder, adapter_folder, prompts):
-    bare = load(model_folder)
-    model = peft.PeftModel.from_pretrained(load(model_folder), adapter_folder).eval()
+    bare = load_folder(model_folder)
+    model = peft.PeftModel.from_pretrained(load_folder(model_folder), adapter_folder).eval()
     logits = {}
     with torch.no_grad():
         for i, prompt in enumerate(prompts):

@@ -5,25 +5,19 @@ adapter_model.safetensors with one tensor `prompt_embeddings`. <model>/projected
 file has the same layout; its config says `prefix_projection: true`. case.*: logits of each of `prompts`, as `<model>.<kind>.logits.<i>`.
 PEFT computes them in one left-padded batch and alone; both must agree. Package versions: case.json.
 """
-import json
 import os
-import shutil
 import sys
 
 import peft
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from common import HERE, PREFIX_LEN, VERSIONS, dims, folder_of, generator, logits_of, relative, row_width, write_case
+from adapters import draw, load, save
+from common import PREFIX_LEN, VERSIONS, dims, folder_of, generator, logits_of, relative, row_width, write_case
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
 FOLDER = folder_of(__file__)
 KINDS = {"adapter": False, "projected": True}
-
-
-def load(name):
-    return AutoModelForCausalLM.from_pretrained(os.path.join(HERE, name, "model")).eval()
 
 
 def make_adapter(name, folder, projection, seed):
@@ -32,20 +26,8 @@ def make_adapter(name, folder, projection, seed):
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=PREFIX_LEN, num_layers=n_layer, token_dim=n_kv_head * head_dim,
                                      num_attention_heads=n_kv_head, prefix_projection=projection, encoder_hidden_size=16 if projection else None)
     wrapped = peft.get_peft_model(model, config)
-    g = generator(seed)
-    with torch.no_grad():
-        for _, p in sorted(wrapped.prompt_encoder.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=g) * (0.4 if projection else 0.8))
-    wrapped.save_pretrained(folder)
-    os.remove(os.path.join(folder, "README.md"))
-    # The base model's path is that of the machine it was made on: what a reader gets is what the hub would hold.
-    path = os.path.join(folder, "adapter_config.json")
-    with open(path) as f:
-        saved = json.load(f)
-    saved["base_model_name_or_path"] = f"example/{name}"
-    with open(path, "w") as out:
-        json.dump(saved, out, indent=2, sort_keys=True)
-        out.write("\n")
+    draw(wrapped.prompt_encoder.named_parameters(), seed, 0.4 if projection else 0.8)
+    save(wrapped, folder, name)
 
 
 if __name__ == "__main__":
@@ -56,7 +38,6 @@ if __name__ == "__main__":
         prompts[name] = [torch.randint(3, vocab, (n,), generator=g).tolist() for n in (8, 1, 5)]
         for kind, projection in KINDS.items():
             folder = os.path.join(FOLDER, name, kind)
-            shutil.rmtree(folder, ignore_errors=True)
             make_adapter(name, folder, projection, seed + 1 + projection)
             model = peft.PeftModel.from_pretrained(load(name), folder).eval()
             rows = load_file(os.path.join(folder, "adapter_model.safetensors"))["prompt_embeddings"]

@@ -8,17 +8,15 @@ peft/MODEL is what `save_pretrained` writes (its README.md dropped). case.*: `pr
 cache of text; `ours_all` is ours/bart_all, which has rows for the encoder and for cross-attention too: PEFT must pass over them and give what it gives
 for ours/bart. Greedy generation through PEFT, with a cache, must agree with the logits. Package versions: case.json.
 """
-import json
 import os
-import shutil
 import sys
 
 import peft
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from common import HERE, VERSIONS, folder_of, generator, relative, write_case
-from transformers import AutoModelForSeq2SeqLM
+from adapters import draw, load, save
+from common import VERSIONS, folder_of, generator, relative, write_case
 
 FOLDER = folder_of(__file__)
 PREFIX_LEN = 4
@@ -26,29 +24,13 @@ PREFIX_LEN = 4
 SIZES = {"bart": (2, 3, 10), "t5_v1_1": (2, 4, 7)}
 
 
-def load(name):
-    return AutoModelForSeq2SeqLM.from_pretrained(os.path.join(HERE, "encoder_decoder", name), dtype=torch.float32).eval()
-
-
 def make_pefts(name, folder, seed):
     n_layer, n_head, head_dim = SIZES[name]
     config = peft.PrefixTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=PREFIX_LEN, num_layers=n_layer, token_dim=n_head * head_dim,
                                      num_attention_heads=n_head)
     wrapped = peft.get_peft_model(load(name), config)
-    g = generator(seed)
-    with torch.no_grad():
-        for _, p in sorted(wrapped.prompt_encoder.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=g) * 0.8)
-    shutil.rmtree(folder, ignore_errors=True)
-    wrapped.save_pretrained(folder)
-    os.remove(os.path.join(folder, "README.md"))
-    path = os.path.join(folder, "adapter_config.json")
-    with open(path) as f:
-        saved = json.load(f)
-    saved["base_model_name_or_path"] = f"example/{name}"
-    with open(path, "w") as out:
-        json.dump(saved, out, indent=2, sort_keys=True)
-        out.write("\n")
+    draw(wrapped.prompt_encoder.named_parameters(), seed, 0.8)
+    save(wrapped, folder, name)
 
 
 def logits(name, folder, prompts, labels):
