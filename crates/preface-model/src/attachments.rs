@@ -34,6 +34,14 @@ impl PrefixPlace {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Encoder, Self::Decoder, Self::Cross];
 
+    /// The stack whose attention it is.
+    pub fn stack(self) -> Stack {
+        match self {
+            Self::Encoder => Stack::Encoder,
+            Self::Decoder | Self::Cross => Stack::Decoder,
+        }
+    }
+
     /// The word for it in settings and tensor names.
     pub fn name(self) -> &'static str {
         match self {
@@ -98,7 +106,7 @@ pub struct Attachments<B: Backend> {
     pub low_rank: BTreeMap<Site, LowRank<B>>,
     /// Bottlenecks behind blocks.
     pub bottlenecks: BTreeMap<(Stack, usize), Bottleneck<B>>,
-    /// Trained rows ahead of every text, in the place of embeddings.
+    /// Trained rows in the place of embeddings, ahead of every text or behind it.
     pub soft_prompt: Option<SoftPrompt<B>>,
     /// The model's own modules that are trained.
     pub trained: BTreeMap<Site, ParameterGrad>,
@@ -151,7 +159,9 @@ pub struct Bottleneck<B: Backend> {
 pub struct SoftPrompt<B: Backend> {
     /// Number of rows.
     pub len: usize,
-    /// Where they stand.
+    /// Whose rows they stand among.
+    pub stack: Stack,
+    /// Where they stand there.
     pub place: SoftPlace,
     /// `[len, d_model]`
     pub rows: B::Rows,
@@ -166,14 +176,15 @@ pub struct SoftPrompt<B: Backend> {
 pub enum SoftPlace {
     /// Ahead of every text.
     Start,
-    /// Between prompt and completion. In a cache: behind the first tokens that a sequence is fed.
+    /// Between prompt and completion; in an encoder behind everything that it reads. In a cache: behind the first tokens that
+    /// a sequence is fed.
     BehindPrompt,
 }
 
 /// Numbers that are added, layer by layer, to the keys and values that the model computes of a soft prompt's rows, ahead of
 /// rotary embedding.
 pub struct AddedRows<B: Backend> {
-    /// For each layer `[len, (n_head + 2 * n_kv_head) * head_dim]`: zeros in the queries' columns, then keys and values.
+    /// For each layer of the stack `[len, (n_head + 2 * n_kv_head) * head_dim]`: zeros in the queries' columns, then keys and values.
     pub layers: Vec<B::Rows>,
     /// Where the gradient of the first layer's begins; the others follow. What it holds for queries means nothing.
     pub grad: usize,
@@ -259,9 +270,14 @@ impl<B: Backend> Attachments<B> {
         self.segments.iter().any(|segment| *segment.prefix_len.get(place) > 0)
     }
 
-    /// Rows of the soft prompt.
-    pub(crate) fn soft_len(&self) -> usize {
-        self.soft_prompt.as_ref().map_or(0, |prompt| prompt.len)
+    /// The soft prompt, if it stands in this stack.
+    pub(crate) fn soft_in(&self, stack: Stack) -> Option<&SoftPrompt<B>> {
+        self.soft_prompt.as_ref().filter(|prompt| prompt.stack == stack)
+    }
+
+    /// Rows of the soft prompt in a stack.
+    pub(crate) fn soft_len(&self, stack: Stack) -> usize {
+        self.soft_in(stack).map_or(0, |prompt| prompt.len)
     }
 
     /// Whether the gradient of a linear module's input, or of its parameters, needs the input itself.
@@ -294,7 +310,7 @@ impl<B: Backend> Attachments<B> {
             (PrefixPlace::Cross, Stack::Decoder) => Some(Depth::block(0, Step::Cross)),
             _ => None,
         });
-        let soft = self.soft_prompt.iter().filter(|_| stack == Stack::Decoder).map(|_| Depth::INPUT);
+        let soft = self.soft_in(stack).map(|_| Depth::INPUT);
         // Every layer's cross-attention is a way to the encoder.
         let way = match stack {
             Stack::Decoder => self.lowest(Stack::Encoder).map(|_| Depth::block(0, Step::Cross)),

@@ -15,7 +15,7 @@ use crate::encoder_batch::{EncoderBatch, EncoderRows};
 use crate::layer::{RowMasks, Selected};
 use crate::soft::SoftRows;
 use crate::trie::{Input, Node, Trie};
-use crate::{Attachments, ModelError, ModelSpec, PerPlace, PrefixPlace, Segment};
+use crate::{Attachments, ModelError, ModelSpec, PerPlace, PrefixPlace, Segment, Stack};
 
 /// A sequence to be run, with what it is to predict.
 #[derive(Clone, Debug)]
@@ -148,12 +148,13 @@ impl<B: Backend> Batch<B> {
     ) -> Result<Self, ModelError> {
         let prefix_of = |sequence: &Sequence<'_>| Prefix::of(attachments, sequence.segment);
         for (number, sequence) in sequences.iter().enumerate() {
-            let n_before = prefix_of(sequence).first_position + attachments.soft_len();
-            check(spec, number, sequence, n_before)?;
+            let n_before = prefix_of(sequence).first_position + attachments.soft_len(Stack::Decoder);
+            check(spec, number, sequence, n_before, attachments.soft_len(Stack::Encoder))?;
         }
+        let soft = attachments.soft_in(Stack::Decoder);
         let longer: Vec<Vec<u32>> = sequences
             .iter()
-            .map(|sequence| match &attachments.soft_prompt {
+            .map(|sequence| match soft {
                 Some(soft) => soft.among(spec.vocab_size, sequence.tokens, sequence.first_target.max(1)),
                 None => sequence.tokens.to_vec(),
             })
@@ -163,7 +164,7 @@ impl<B: Backend> Batch<B> {
             .zip(&longer)
             .map(|(sequence, tokens)| Sequence {
                 tokens,
-                first_target: sequence.first_target.max(1) + attachments.soft_len(),
+                first_target: sequence.first_target.max(1) + attachments.soft_len(Stack::Decoder),
                 ..sequence.clone()
             })
             .collect();
@@ -178,11 +179,11 @@ impl<B: Backend> Batch<B> {
         let target_rows = wanted.rows();
         let mut work = Work::default();
         let encoder = spec.encoder.map(|_| {
-            let mut encoder = EncoderRows::default();
+            let mut encoder = EncoderRows::new(spec, attachments);
             let mut cross_plan = AttentionPlan::default();
             for (node, run) in trie.nodes.iter().zip(&rows.plan.runs) {
                 let sequence = &sequences[node.input];
-                let keys = encoder.seen_by(spec, sequence, &prefix_of(sequence));
+                let keys = encoder.seen_by(sequence, &prefix_of(sequence));
                 cross_plan.runs.push(QueryRun { rows: run.rows.clone(), first_position: 0, keys });
             }
             let loss_cross_plan = wanted.plan(&cross_plan);
@@ -401,12 +402,13 @@ fn check(
     number: usize,
     sequence: &Sequence<'_>,
     prefix_len: usize,
+    soft_source_len: usize,
 ) -> Result<(), ModelError> {
     if sequence.first_target.max(1) >= sequence.tokens.len() {
         return Err(ModelError::NothingToPredict { sequence: number, n_token: sequence.tokens.len() });
     }
     check_tokens(spec, number, sequence.tokens)?;
-    check_source(spec, number, sequence.source)?;
+    check_source(spec, number, sequence.source, soft_source_len)?;
     check_length(spec, number, sequence.tokens.len() - 1, prefix_len)
 }
 
@@ -417,8 +419,13 @@ pub(crate) fn check_tokens(spec: &ModelSpec, sequence: usize, tokens: &[u32]) ->
     }
 }
 
-/// Checks what the encoder is to read.
-pub(crate) fn check_source(spec: &ModelSpec, sequence: usize, source: &[u32]) -> Result<(), ModelError> {
+/// Checks what the encoder is to read, with `soft_len` rows of a soft prompt among it.
+pub(crate) fn check_source(
+    spec: &ModelSpec,
+    sequence: usize,
+    source: &[u32],
+    soft_len: usize,
+) -> Result<(), ModelError> {
     match (spec.encoder, source.is_empty()) {
         (None, true) => Ok(()),
         (None, false) => Err(ModelError::NoEncoder { sequence }),
@@ -426,7 +433,7 @@ pub(crate) fn check_source(spec: &ModelSpec, sequence: usize, source: &[u32]) ->
         (Some(_), false) => {
             check_tokens(spec, sequence, source)?;
             // Prefix rows take none of the encoder's positions.
-            check_length(spec, sequence, source.len(), 0)
+            check_length(spec, sequence, source.len(), soft_len)
         }
     }
 }

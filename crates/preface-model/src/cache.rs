@@ -19,7 +19,7 @@ use crate::encoder_batch::{EncoderRows, cross_runs};
 use crate::layer::{Encoded, Selected, Text};
 use crate::model::{CrossRows, PassRows};
 use crate::soft::SoftRows;
-use crate::{Attachments, Model, ModelError, PrefixPlace};
+use crate::{Attachments, Model, ModelError, PrefixPlace, Stack};
 
 /// Rows of a page.
 pub const PAGE_ROWS: usize = 16;
@@ -91,15 +91,16 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// positions.
     pub fn encode(&mut self, sources: &[SourceFeed<'_>]) -> Result<Vec<SequenceId>, ModelError> {
         let (model, backend) = (self.model, &self.model.backend);
-        let mut rows = EncoderRows::default();
+        let mut rows = EncoderRows::new(&model.spec, self.attachments);
+        let soft_len = self.attachments.soft_len(Stack::Encoder);
         let mut ranges = Vec::with_capacity(sources.len());
         for (number, source) in sources.iter().enumerate() {
-            check_source(&model.spec, number, source.tokens)?;
+            check_source(&model.spec, number, source.tokens, soft_len)?;
             if model.spec.encoder.is_none() {
                 return Err(ModelError::NoEncoder { sequence: number });
             }
             let prefix = Prefix::of(self.attachments, source.segment);
-            ranges.push((rows.push(&model.spec, source.tokens, &prefix, None, None), prefix));
+            ranges.push((rows.push(source.tokens, &prefix, None, None), prefix));
         }
         let sources = rows.upload(backend, &AttentionPlan::default());
         let states = model.encode(&sources, self.attachments);
@@ -136,7 +137,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
 
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, sequence: SequenceId, len: usize) {
-        let soft_len = self.attachments.soft_len();
+        let soft_len = self.attachments.soft_len(Stack::Decoder);
         let cached = self.sequences[sequence.0].as_mut().expect("the sequence is live");
         // Without a token left, the soft prompt goes too: it runs again with the next first tokens.
         let len = if len == 0 { 0 } else { len + soft_len };
@@ -156,7 +157,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
 
     /// Tokens that the sequence holds.
     pub fn len(&self, sequence: SequenceId) -> usize {
-        self.cached(sequence).len.saturating_sub(self.attachments.soft_len())
+        self.cached(sequence).len.saturating_sub(self.attachments.soft_len(Stack::Decoder))
     }
 
     /// Whether the sequence holds no token.
@@ -203,7 +204,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
             assert!(!feed.tokens.is_empty(), "extend: a feed without tokens");
             let cached = self.cached(feed.sequence);
             check_tokens(spec, number, feed.tokens)?;
-            let soft_len = if cached.len == 0 { self.attachments.soft_len() } else { 0 };
+            let soft_len = if cached.len == 0 { self.attachments.soft_len(Stack::Decoder) } else { 0 };
             let n_row = cached.len + soft_len + feed.tokens.len();
             check_length(spec, number, n_row, cached.prefix.first_position)?;
             if spec.encoder.is_some() && cached.encoded_len == 0 {
@@ -216,7 +217,8 @@ impl<'a, B: Backend> KvCache<'a, B> {
         let mut last_rows: Vec<u32> = Vec::new();
         for feed in feeds {
             // The soft prompt runs with the first tokens of a sequence.
-            let soft = self.attachments.soft_prompt.as_ref().filter(|_| self.cached(feed.sequence).len == 0);
+            let soft = self.attachments.soft_in(Stack::Decoder);
+            let soft = soft.filter(|_| self.cached(feed.sequence).len == 0);
             let tokens = match soft {
                 Some(soft) => soft.among(spec.vocab_size, feed.tokens, feed.tokens.len()),
                 None => feed.tokens.to_vec(),

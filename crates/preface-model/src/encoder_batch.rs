@@ -5,14 +5,17 @@ use std::ops::Range;
 
 use preface_backend::{AttentionPlan, Backend, Dropout, KeyRun, QueryRun, RowMask};
 
+use crate::attachments::SoftPrompt;
 use crate::batch::{Prefix, Sequence, Text};
 use crate::layer::RowMasks;
-use crate::{ModelSpec, PrefixPlace};
+use crate::soft::SoftRows;
+use crate::{Attachments, ModelSpec, PrefixPlace, Stack};
 
 /// Sources packed and uploaded, with the decoder's way to them.
 pub(crate) struct EncoderBatch<B: Backend> {
     pub n_row: usize,
     pub ids: B::Index,
+    pub soft: Option<SoftRows<B>>,
     pub positions: B::Index,
     pub plan: B::Plan,
     /// Dropout masks of the rows, where anything is dropped.
@@ -24,8 +27,10 @@ pub(crate) struct EncoderBatch<B: Backend> {
 }
 
 /// The same on the host, as it grows.
-#[derive(Default)]
-pub(crate) struct EncoderRows<'a> {
+pub(crate) struct EncoderRows<'a, B: Backend> {
+    spec: &'a ModelSpec,
+    /// What stands among the rows of every source.
+    soft: Option<&'a SoftPrompt<B>>,
     ids: Vec<u32>,
     positions: Vec<u32>,
     plan: AttentionPlan,
@@ -35,17 +40,31 @@ pub(crate) struct EncoderRows<'a> {
     texts: Vec<Text>,
 }
 
-impl<'a> EncoderRows<'a> {
+impl<'a, B: Backend> EncoderRows<'a, B> {
+    /// None yet.
+    pub fn new(spec: &'a ModelSpec, attachments: &'a Attachments<B>) -> Self {
+        Self {
+            spec,
+            soft: attachments.soft_in(Stack::Encoder),
+            ids: Vec::new(),
+            positions: Vec::new(),
+            plan: AttentionPlan::default(),
+            masks: Vec::new(),
+            known: HashMap::new(),
+            texts: Vec::new(),
+        }
+    }
+
     /// What the rows of a sequence see in cross-attention: prefix rows, and those of its source.
-    pub fn seen_by(&mut self, spec: &ModelSpec, sequence: &Sequence<'a>, prefix: &Prefix) -> Vec<KeyRun> {
-        let source = self.push(spec, sequence.source, prefix, sequence.prefix_dropout, sequence.masks);
+    pub fn seen_by(&mut self, sequence: &Sequence<'a>, prefix: &Prefix) -> Vec<KeyRun> {
+        let source = self.push(sequence.source, prefix, sequence.prefix_dropout, sequence.masks);
         cross_runs(prefix, sequence.prefix_dropout, [source])
     }
 
-    /// The rows of a source: those that it has already, unless its prefix or the model have a dropout mask of its own.
+    /// The rows of a source, those of a soft prompt among them: those that it has already, unless its prefix or the model
+    /// have a dropout mask of its own.
     pub fn push(
         &mut self,
-        spec: &ModelSpec,
         source: &'a [u32],
         prefix: &Prefix,
         dropout: Option<Dropout>,
@@ -57,11 +76,15 @@ impl<'a> EncoderRows<'a> {
         if shared && let Some(rows) = self.known.get(&name) {
             return rows.clone();
         }
-        let rows = self.ids.len()..self.ids.len() + source.len();
-        self.ids.extend_from_slice(source);
+        let first = self.ids.len();
+        match self.soft {
+            Some(soft) => self.ids.extend(soft.among(self.spec.vocab_size, source, source.len())),
+            None => self.ids.extend_from_slice(source),
+        }
+        let rows = first..self.ids.len();
         let mask = |row: usize| masks.map(|stream| RowMask { stream, row: row as u32 });
-        self.masks.extend((0..source.len()).map(mask));
-        self.positions.extend((0..source.len()).map(|i| spec.position_row(i)));
+        self.masks.extend((0..rows.len()).map(mask));
+        self.positions.extend((0..rows.len()).map(|i| self.spec.position_row(i)));
         let own =
             KeyRun { store: 0, rows: rows.clone(), causal_from: None, bias_from: Some(0), dropout: None };
         let keys = run.into_iter().chain([own]).collect();
@@ -84,10 +107,12 @@ impl<'a> EncoderRows<'a> {
     }
 
     /// The batch, with the plan of the decoder's way to it.
-    pub fn upload<B: Backend>(self, backend: &B, cross_plan: &AttentionPlan) -> EncoderBatch<B> {
+    pub fn upload(mut self, backend: &B, cross_plan: &AttentionPlan) -> EncoderBatch<B> {
+        let soft = SoftRows::take(backend, self.spec.vocab_size, &mut self.ids);
         EncoderBatch {
             n_row: self.ids.len(),
             ids: backend.index(&self.ids),
+            soft,
             positions: backend.index(&self.positions),
             plan: backend.plan(&self.plan),
             masks: RowMasks::new(backend, &self.masks, None),

@@ -15,10 +15,10 @@ impl<B: Backend> Model<B> {
     /// A model without an encoder, no token, one outside the vocabulary, or more than the model has positions.
     pub fn encoder_text_rows(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
         let Some(stack) = &self.encoder else { return Err(ModelError::NoEncoder { sequence: 0 }) };
-        check_source(&self.spec, 0, tokens)?;
+        check_source(&self.spec, 0, tokens, 0)?;
         let (backend, none) = (&self.backend, Attachments::none());
-        let mut sources = EncoderRows::default();
-        sources.push(&self.spec, tokens, &Prefix::of(&none, None), None, None);
+        let mut sources = EncoderRows::new(&self.spec, &none);
+        sources.push(tokens, &Prefix::of(&none, None), None, None);
         let sources = sources.upload(backend, &AttentionPlan::default());
         let pass = self.encoder_pass(&sources, &none);
         let slots = backend.index(&(0..tokens.len() as u32).collect::<Vec<_>>());

@@ -316,8 +316,8 @@ impl<B: Backend> Model<B> {
     /// The encoder's output for a source alone.
     fn source_states(&self, tokens: &[u32]) -> Vec<f32> {
         let none = Attachments::none();
-        let mut rows = EncoderRows::default();
-        rows.push(&self.spec, tokens, &Prefix::of(&none, None), None, None);
+        let mut rows = EncoderRows::new(&self.spec, &none);
+        rows.push(tokens, &Prefix::of(&none, None), None, None);
         let source = rows.upload(&self.backend, &AttentionPlan::default());
         self.backend.read(&self.encode(&source, &none))
     }
@@ -395,7 +395,7 @@ impl<B: Backend> Model<B> {
             selected: None,
             n_layer: stack.blocks.len(),
             attachments,
-            soft: None,
+            soft: sources.soft.as_ref(),
             masks: sources.masks.as_ref(),
         }
     }

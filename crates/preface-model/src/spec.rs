@@ -212,6 +212,16 @@ impl ModelSpec {
         }
     }
 
+    /// The self-attention that reads the prompt.
+    pub fn prompt_place(&self) -> PrefixPlace {
+        if self.encoder.is_some() { PrefixPlace::Encoder } else { PrefixPlace::Decoder }
+    }
+
+    /// Shapes of the stack that reads the prompt.
+    pub fn prompt_stack(&self) -> StackSpec {
+        self.encoder.unwrap_or(self.decoder())
+    }
+
     /// Numbers in one prefix row of a place; 0 where the model lacks it.
     pub fn row_width(&self, place: PrefixPlace) -> usize {
         self.stack(place).map_or(0, |stack| stack.row_width())

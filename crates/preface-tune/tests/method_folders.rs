@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use preface_backend::Reference;
-use preface_model::{Attachments, Batch, Fingerprint, Model, ModelDropout, ModelFiles, Sequence};
+use preface_model::{Attachments, Batch, Fingerprint, Model, ModelDropout, ModelFiles, Sequence, Stack};
 use preface_tune::artefact::{
     CONFIG, Description, MODEL, ModelFolder, Opened, TENSORS, TrainedWith, write_trained,
 };
@@ -101,24 +101,30 @@ fn folders_of_peft_load_and_give_its_logits() {
 
 #[test]
 fn what_peft_wrote_is_written_again_with_its_bytes() {
-    for name in MODELS {
-        for kind in ["lora", "prompt_tuning"] {
-            let folder = golden_folder().join("methods").join(name).join(kind);
-            let model = load(name);
-            let trained = Opened::open(&folder).unwrap().method(name, &model).unwrap().trained();
-            let ours = tempfile::tempdir().unwrap();
-            write(ours.path(), name, &trained);
-            let bytes = |folder: &Path| fs_err::read(folder.join(TENSORS)).unwrap();
-            assert_eq!(bytes(ours.path()), bytes(&folder), "{name} {kind}");
-            let config = |folder: &Path| -> serde_json::Value {
-                serde_json::from_slice(&fs_err::read(folder.join(CONFIG)).unwrap()).unwrap()
-            };
-            let (ours, theirs) = (config(ours.path()), config(&folder));
-            for (key, value) in ours.as_object().unwrap() {
-                let same =
-                    *value == theirs[key] || value.as_f64().is_some_and(|v| theirs[key].as_f64() == Some(v));
-                assert!(same, "{name} {kind} {key}: {value} against {}", theirs[key]);
-            }
+    let fixtures = |folder: &'static str, name, kinds: &'static [&'static str]| {
+        kinds.iter().map(move |kind| (folder, name, *kind))
+    };
+    let causal = MODELS.into_iter().flat_map(|name| fixtures("methods", name, &["lora", "prompt_tuning"]));
+    let others =
+        [("bart", &["lora"][..]), ("mbart", &["prompt_tuning"]), ("t5_v1_1", &["lora", "prompt_tuning"])];
+    let others =
+        others.into_iter().flat_map(|(name, kinds)| fixtures("encoder_decoder_methods", name, kinds));
+    for (folder, name, kind) in causal.chain(others) {
+        let folder = golden_folder().join(folder).join(name).join(kind);
+        let model = load(name);
+        let trained = Opened::open(&folder).unwrap().method(name, &model).unwrap().trained();
+        let ours = tempfile::tempdir().unwrap();
+        write(ours.path(), name, &trained);
+        let bytes = |folder: &Path| fs_err::read(folder.join(TENSORS)).unwrap();
+        assert_eq!(bytes(ours.path()), bytes(&folder), "{name} {kind}");
+        let config = |folder: &Path| -> serde_json::Value {
+            serde_json::from_slice(&fs_err::read(folder.join(CONFIG)).unwrap()).unwrap()
+        };
+        let (ours, theirs) = (config(ours.path()), config(&folder));
+        for (key, value) in ours.as_object().unwrap() {
+            let same =
+                *value == theirs[key] || value.as_f64().is_some_and(|v| theirs[key].as_f64() == Some(v));
+            assert!(same, "{name} {kind} {key}: {value} against {}", theirs[key]);
         }
     }
 }
@@ -159,20 +165,14 @@ fn trained(name: &str) -> Vec<(&'static str, Trained)> {
     fill(&mut all);
     let mut infix = Infix::new(spec, 2, Some(4), preface_tune::init::Init::Random, 2);
     fill(&mut infix);
-    let among_tokens = match spec.encoder {
-        None => vec![
-            ("prompt_tuning", Method::<Reference>::trained(&prompt)),
-            ("infix", Method::<Reference>::trained(&infix)),
-        ],
-        Some(_) => Vec::new(),
-    };
-    let others = vec![
+    vec![
+        ("prompt_tuning", Method::<Reference>::trained(&prompt)),
+        ("infix", Method::<Reference>::trained(&infix)),
         ("lora", Trained::Lora(lora(name))),
         ("adapter", Trained::Adapter(adapter)),
         ("top_layers", Trained::Weights(top)),
         ("fine_tune", Trained::Weights(all)),
-    ];
-    among_tokens.into_iter().chain(others).collect()
+    ]
 }
 
 #[test]
@@ -213,10 +213,12 @@ fn fixture(name: &str, kind: &str) -> PathBuf {
 }
 
 /// Loaded by PEFT or `transformers`: see tests/golden/methods_ours/make.py.
-const FIXTURES: [(&str, &str); 9] = [
+const FIXTURES: [(&str, &str); 11] = [
     ("bart", "lora"),
+    ("bart", "prompt_tuning"),
     ("bart", "fine_tune"),
     ("t5_v1_1", "lora"),
+    ("t5_v1_1", "prompt_tuning"),
     ("t5_v1_1", "fine_tune"),
     ("tiny_llama", "lora"),
     ("tiny_llama", "prompt_tuning"),
@@ -246,6 +248,47 @@ fn peft_and_transformers_compute_our_logits_with_our_folders() {
             let want = golden.tensor(&what).unwrap();
             assert_close(&what, &folder_logits(name, &fixture(name, kind), prompt), &want.data, F32);
         }
+    }
+}
+
+/// PEFT keeps two sets for an encoder-decoder unless it is told otherwise, and uses the first.
+#[test]
+fn of_two_sets_of_rows_the_first_is_read_and_written() {
+    let folder = golden_folder().join("encoder_decoder_methods/bart/prompt_tuning");
+    let opened = Opened::open(&folder).unwrap();
+    assert_eq!(opened.n_number(), 6 * 30);
+    let model = load("bart");
+    assert_eq!(opened.n_position(model.spec(), Stack::Encoder), 3);
+    assert_eq!(opened.n_position(model.spec(), Stack::Decoder), 0);
+    let trained = opened.method("bart", &model).unwrap().trained();
+    let ours = tempfile::tempdir().unwrap();
+    write(ours.path(), "bart", &trained);
+    let written = Opened::open(ours.path()).unwrap();
+    assert_eq!(written.n_number(), 3 * 30);
+    assert_eq!(written.method("bart", &model).unwrap().trained(), trained);
+    // A decoder-only model has one set, and its rows are no encoder's.
+    let changed = |key: &str, value: serde_json::Value, model: &str| {
+        let path = ours.path().join(CONFIG);
+        let before = fs_err::read(&path).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&before).unwrap();
+        config[key] = value;
+        fs_err::write(&path, config.to_string()).unwrap();
+        let opened = Opened::open(ours.path());
+        let error = opened.and_then(|opened| opened.method(model, &load(model)).map(drop)).unwrap_err();
+        fs_err::write(&path, before).unwrap();
+        error.to_string()
+    };
+    for (key, value, model, parts) in [
+        ("task_type", json!("SEQ_CLS"), "bart", ["task_type", "CAUSAL_LM or SEQ_2_SEQ_LM"]),
+        ("task_type", json!("CAUSAL_LM"), "bart", ["`task_type` = CAUSAL_LM", "bart is an encoder-decoder"]),
+        ("num_transformer_submodules", json!(3), "bart", ["num_transformer_submodules", "2"]),
+        ("num_transformer_submodules", json!(2), "bart", ["prompt_embeddings", "[6, 30]"]),
+        ("num_virtual_tokens", json!(4), "bart", ["prompt_embeddings", "[4, 30]"]),
+        ("num_virtual_tokens", json!(0), "bart", ["num_virtual_tokens", "between 1"]),
+        ("revision", json!(null), "tiny_gpt2", ["`task_type` = SEQ_2_SEQ_LM", "tiny_gpt2 is decoder-only"]),
+    ] {
+        let error = changed(key, value, model);
+        assert!(parts.iter().all(|part| error.contains(part)), "{key}: {error}");
     }
 }
 

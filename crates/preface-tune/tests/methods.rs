@@ -3,8 +3,8 @@
 
 use preface_backend::Reference;
 use preface_model::{
-    Attachments, Batch, Feed, KvCache, Model, ModelDropout, ModelFiles, NamedPart, ParameterShape, Sequence,
-    Site, Stack,
+    Attachments, Batch, Feed, KvCache, Model, ModelDropout, ModelError, ModelFiles, NamedPart,
+    ParameterShape, Sequence, Site, SourceFeed, Stack,
 };
 use preface_tune::artefact::Opened;
 use preface_tune::init::Init;
@@ -28,6 +28,9 @@ const ENCODER_DECODERS: [&str; 2] = ["bart", "t5_v1_1"];
 fn all_models() -> impl Iterator<Item = &'static str> {
     MODELS.into_iter().chain(ENCODER_DECODERS)
 }
+
+/// Those with fixtures of the methods whose rows stand among the text's. mBART has a factor on its embeddings.
+const WITH_ROWS: [&str; 5] = ["tiny_llama", "tiny_gpt2", "bart", "mbart", "t5_v1_1"];
 
 fn is_encoder_decoder(name: &str) -> bool {
     !name.starts_with("tiny_")
@@ -229,7 +232,10 @@ fn check(name: &str, kind: &str, method: &mut dyn Method<Reference>, tensor: imp
             compare(i, logits(&mut model, method, prompt));
         }
     }
-    let (_, gradient) = gradient(&mut model, method, &pairs(name), None);
+    let (loss, gradient) = gradient(&mut model, method, &pairs(name), None);
+    if let Ok(want) = golden.number(&format!("/losses/{name}/{kind}")) {
+        assert_close(&format!("{name}.{kind} loss"), &[loss], &[want], tolerance(name));
+    }
     let mut n_part = 0;
     for part in method.parameters().ranges() {
         let what = format!("{name}.{kind}.grad.{}", tensor(&part.name));
@@ -271,8 +277,21 @@ fn low_rank_deltas_have_the_logits_and_gradients_of_peft() {
 
 #[test]
 fn soft_prompts_have_the_logits_and_gradients_of_peft() {
-    for name in MODELS {
+    for name in WITH_ROWS {
         check(name, "prompt_tuning", &mut *of_peft(name, "prompt_tuning"), |_| "prompt_embeddings".into());
+    }
+}
+
+#[test]
+fn an_infix_in_an_encoder_has_the_logits_and_gradients_of_pytorch() {
+    for name in WITH_ROWS.into_iter().filter(|name| is_encoder_decoder(name)) {
+        let golden = fixture(name);
+        let rows = |part: &str| golden.tensor(&format!("{name}.infix.{part}")).unwrap().data.clone();
+        let (embeddings, added) = (rows("infix_embeddings"), rows("infix_key_values"));
+        let mut infix = Infix::from_rows(model(name).spec(), embeddings, added);
+        check(name, "infix", &mut infix, |part| {
+            if part == "infix_embeddings" { part.into() } else { "infix_key_values".into() }
+        });
     }
 }
 
@@ -430,9 +449,78 @@ fn soft_prompts_made_of_a_texts_embeddings_are_that_text() {
     }
 }
 
+/// Logits of the decoder from a cache, token by token.
+fn cached(model: &Model<Reference>, attachments: &Attachments<Reference>, pair: &Pair) -> Vec<f32> {
+    let mut cache = KvCache::new(model, attachments);
+    let sequence = cache.encode(&[SourceFeed { tokens: &pair.prompt, segment: None }]).unwrap()[0];
+    let tokens = &pair.completion[..pair.completion.len() - 1];
+    tokens.iter().flat_map(|&token| cache.extend(&[Feed { sequence, tokens: &[token] }]).unwrap()).collect()
+}
+
+#[test]
+fn rows_in_an_encoder_that_are_a_texts_embeddings_are_that_text() {
+    for name in WITH_ROWS.into_iter().filter(|name| is_encoder_decoder(name)) {
+        let mut model = model(name);
+        let spec = model.spec().clone();
+        let text: Vec<u32> =
+            serde_json::from_value(fixture(name).value("/text_ids").unwrap().clone()).unwrap();
+        let rows = PromptTuning::embeddings_of(&model, &text);
+        let of_peft = fixture(name).tensor(&format!("{name}.prompt_tuning.text")).unwrap().data.clone();
+        assert_close(name, &rows, &of_peft, F32);
+        let pair = pairs(name).swap_remove(2);
+        let reading = |prompt| Pair { prompt, completion: pair.completion.clone() };
+        let whole = |prompt: Vec<u32>| {
+            let none = Attachments::none();
+            model.logits(&pack(&model, &none, &[reading(prompt)], None), &none)
+        };
+        let ahead = whole([&text[..], &pair.prompt].concat());
+        let behind = whole([&pair.prompt[..], &text].concat());
+        assert!(testkit::close(&ahead, &behind, F32).is_err(), "{name}: positions matter");
+        for mid in [None, Some(6)] {
+            let mut prompt = PromptTuning::from_rows(&spec, rows.clone(), mid, 3);
+            let mut infix = Infix::from_embeddings(&spec, rows.clone(), mid, 3);
+            let methods: [(&mut dyn Method<Reference>, &[f32]); 2] =
+                [(&mut prompt, &ahead), (&mut infix, &behind)];
+            for (method, want) in methods {
+                assert_close(name, &pair_logits(&mut model, method, &pair), want, tolerance(name));
+                let attachments = method.attach(&mut model);
+                assert_close(name, &cached(&model, &attachments, &pair), want, tolerance(name));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_in_an_encoder_take_its_positions_and_none_of_the_decoders() {
+    let mut model = model("bart");
+    let spec = model.spec().clone();
+    let attachments = PromptTuning::new(&spec, 3, None, Init::Random, 1).attach(&mut model);
+    let run = |source_len, target_len| {
+        let (source, tokens) = (vec![7; source_len], vec![8; target_len]);
+        let sequence = Sequence {
+            source: &source,
+            tokens: &tokens,
+            first_target: 1,
+            segment: None,
+            prefix_dropout: None,
+            masks: None,
+        };
+        Batch::pack(&Reference, &spec, &attachments, &[sequence], 0.0).map(drop)
+    };
+    // There are 40; the last token of the target has no row.
+    assert_eq!(run(37, 41), Ok(()));
+    let too_long = ModelError::TooLong { sequence: 0, n_row: 38, prefix_len: 3, max_positions: 40 };
+    assert_eq!(run(38, 2), Err(too_long));
+    let mut cache = KvCache::new(&model, &attachments);
+    assert!(cache.encode(&[SourceFeed { tokens: &[7; 38], segment: None }]).is_err());
+    let sequence = cache.encode(&[SourceFeed { tokens: &[7; 37], segment: None }]).unwrap()[0];
+    assert!(cache.extend(&[Feed { sequence, tokens: &[8; 40] }]).is_ok());
+    assert_eq!(cache.len(sequence), 40);
+}
+
 #[test]
 fn soft_prompts_through_an_mlp_have_gradients_that_agree_with_finite_differences() {
-    for name in MODELS {
+    for name in all_models() {
         let prompt = PromptTuning::new(model(name).spec(), 3, Some(6), Init::Random, 4);
         check_finite_differences(name, prompt, None);
     }
@@ -486,7 +574,7 @@ fn the_prompt_does_not_see_an_infix_and_the_completion_does() {
 
 #[test]
 fn an_infix_has_gradients_that_agree_with_finite_differences() {
-    for name in MODELS {
+    for name in all_models() {
         for mid in [None, Some(6)] {
             check_finite_differences(name, Infix::new(model(name).spec(), 3, mid, Init::Random, 4), None);
         }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use preface_backend::Reference;
-use preface_model::{Attachments, Batch, Fingerprint, Model, ModelFiles, PerPlace, Sequence};
+use preface_model::{Attachments, Batch, Fingerprint, Model, ModelFiles, PerPlace, Sequence, Stack};
 use preface_tune::artefact::{
     CARD, CONFIG, Description, MANIFEST, Opened, TENSORS, TrainedWith, write_trained,
 };
@@ -98,7 +98,10 @@ fn what_is_written_is_read_again_for_every_subset_of_places() {
             assert_eq!(opened.method_name(), "prefix");
             assert_eq!(opened.content_hash(), hash);
             assert_eq!(opened.description(), Some(&description(&files)));
-            assert_eq!(opened.prefix_len(), if positions == AfterPrefix { lens[1] } else { 0 });
+            assert_eq!(
+                opened.n_position(model.spec(), Stack::Decoder),
+                if positions == AfterPrefix { lens[1] } else { 0 }
+            );
             let method = opened.method("the model", &model).unwrap();
             let Trained::PlacedPrefix(again) = method.trained() else { panic!("a placed prefix") };
             assert_eq!(again, rows, "{name} {lens:?}");

@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use preface_cpu::CpuBackend;
 use preface_data::Linearisation;
 use preface_model::tokenizer::TextFormat;
-use preface_model::{Attachments, Model};
+use preface_model::{Attachments, Model, Stack};
 use preface_tune::artefact::{Opened, OtherWeights};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Source;
+use crate::pairs::Taken;
 use crate::ui;
 
 /// How text goes in front of the model: what `preface.json` keeps under `text`.
@@ -27,6 +28,7 @@ pub struct TextForm {
 pub struct Adapter {
     opened: Option<Opened>,
     name: String,
+    taken: Taken,
     /// The text form that it was trained on; nothing without an adapter, without `preface.json`, and with `--raw`.
     pub text: Option<TextForm>,
 }
@@ -38,7 +40,9 @@ impl Adapter {
     /// A folder that is no artefact, or one of another model.
     pub fn open(folder: Option<&Path>, source: &Source, raw: bool, insists: bool) -> Result<Self> {
         let name = source.name.clone();
-        let Some(folder) = folder else { return Ok(Self { opened: None, name, text: None }) };
+        let Some(folder) = folder else {
+            return Ok(Self { opened: None, name, taken: Taken::default(), text: None });
+        };
         let opened = Opened::open(folder)?;
         let allowed = if insists { OtherWeights::Allowed } else { OtherWeights::Refused };
         if let Some(warning) = opened.check_base(&name, &source.fingerprint()?, allowed)? {
@@ -51,7 +55,9 @@ impl Adapter {
             }
             _ => None,
         };
-        Ok(Self { opened: Some(opened), name, text })
+        let n_position = |stack| opened.n_position(source.files.spec(), stack);
+        let taken = Taken { encoder: n_position(Stack::Encoder), decoder: n_position(Stack::Decoder) };
+        Ok(Self { opened: Some(opened), name, taken, text })
     }
 
     /// Hash of all its numbers, if there is one.
@@ -59,9 +65,9 @@ impl Adapter {
         self.opened.as_ref().map(Opened::content_hash)
     }
 
-    /// Rows in front of every text.
-    pub fn prefix_len(&self) -> usize {
-        self.opened.as_ref().map_or(0, Opened::prefix_len)
+    /// Positions that its rows take.
+    pub fn taken(&self) -> Taken {
+        self.taken
     }
 
     /// What is attached to the model, and the prefix that prompts stand behind by its number among the attachments. Weights

@@ -24,12 +24,21 @@ pub struct Encoder<'a> {
     pub format: &'a TextFormat,
     /// Positions of the model.
     pub max_positions: usize,
-    /// Positions that a prefix takes in front of what the decoder reads.
-    pub prefix_len: usize,
+    /// Positions that trained rows take.
+    pub taken: Taken,
     /// Longer sequences are cut to so many tokens; without it they are an error.
     pub max_length: Option<usize>,
     /// What an encoder reads is cut to so many tokens; without it a longer text is an error.
     pub max_source_tokens: Option<usize>,
+}
+
+/// Positions that trained rows take of each stack's, beside what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Of the encoder's.
+    pub encoder: usize,
+    /// Of the decoder's, which is the whole of a decoder-only model.
+    pub decoder: usize,
 }
 
 /// The pairs of a data set.
@@ -178,11 +187,13 @@ impl Encoder<'_> {
             source.truncate(room);
             source.extend_from_slice(back);
         }
-        let (n_token, max_positions) = (source.len(), self.max_positions);
+        let (n_token, n_row, max_positions) = (source.len(), self.taken.encoder, self.max_positions);
+        let room = max_positions.saturating_sub(n_row);
+        let beside = if n_row > 0 { format!(" and {n_row} trained rows beside them") } else { String::new() };
         ensure!(
-            n_token <= max_positions,
-            "{}: the input has {n_token} tokens, more than the encoder's {max_positions} positions; max_source_tokens = \
-             {max_positions} would truncate",
+            n_token <= room,
+            "{}: the input has {n_token} tokens{beside}, more than the encoder's {max_positions} positions; \
+             max_source_tokens = {room} would truncate",
             at(),
         );
         Ok(cut.is_some())
@@ -203,7 +214,7 @@ impl Encoder<'_> {
     }
 
     fn check(&self, n_row: usize, at: &dyn Fn() -> String) -> Result<()> {
-        let Self { max_positions, prefix_len, .. } = *self;
+        let (max_positions, prefix_len) = (self.max_positions, self.taken.decoder);
         if prefix_len + n_row <= max_positions {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-"""Gradients of every trained tensor of fine-tuning, LoRA and adapters on tiny encoder-decoders. Run: python tests/golden/encoder_decoder_methods/make.py
+"""Gradients of every trained tensor of fine-tuning, LoRA, adapters, prompt tuning and infix on tiny encoder-decoders. Run: python tests/golden/encoder_decoder_methods/make.py
 
 Models and pairs: ../encoder_decoder (bart: norms behind the layers, norms of the embedding, `final_logits_bias`; mbart: norms in front, scaled embedding;
 t5: tied and scaled head, ReLU; t5_v1_1: own head, gated; both T5: relative biases); loss = mean over all labels, each pair runs alone. Everything but
@@ -7,7 +7,11 @@ the weights is computed in f64.
 has a ReLU's input within rounding of zero, so it is here for its table of biases and its tied head: see the tests.
 <model>/lora is written by PEFT's `save_pretrained` (README.md dropped); `<model>.<method>.logits.<i>`: logits of pair i (0 and 2);
 `<model>.lora.grad.<tensor>`, `<model>.adapter.grad.<tensor>`: gradients; `<model>.adapter.<tensor>`: parameters of bottlenecks behind each block of both
-stacks, attached by hooks. Package versions: case.json.
+stacks, attached by hooks.
+<model>/prompt_tuning is written by PEFT: for bart as PEFT sets it up (num_transformer_submodules 2, so twice the rows, of which the second half is used
+nowhere: asserted), for the others with 1. `<model>.prompt_tuning.text`: PEFT's rows for a text, `text_ids`. Infix: embeddings behind the source's in the
+encoder, rows added to what `k_proj` and `v_proj` (`k` and `v`) of its layers give for them, by hooks. `losses` of both: mean over all labels.
+Package versions: case.json.
 """
 import json
 import os
@@ -25,6 +29,9 @@ from common import HERE, VERSIONS, folder_of, generator, write_case
 FOLDER = folder_of(__file__)
 MODELS = ("bart", "mbart", "t5", "t5_v1_1")
 TARGETS = {"bart": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"], "t5_v1_1": ["q", "k", "v", "o", "wi_0", "wo"]}
+PROMPTS = {"bart": None, "mbart": 1, "t5_v1_1": 1}  # num_transformer_submodules
+SOFT_LEN = 3
+TEXT_IDS = [5, 9, 11, 7]
 WIDTH = 3
 with open(os.path.join(HERE, "encoder_decoder", "case.json")) as f:
     CASE = json.load(f)["models"]
@@ -94,12 +101,58 @@ def adapter(name, seed, tensors):
         tensors[f"{name}.adapter.grad.{n}"] = p.grad
 
 
+def prompt_tuning(name, seed, tensors):
+    config = peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=SOFT_LEN, num_transformer_submodules=PROMPTS[name])
+    model = peft.get_peft_model(load(name), config)
+    trained = trained_of(model)
+    draw(trained, seed, 0.5)
+    save(model, os.path.join(FOLDER, name, "prompt_tuning"), name)
+    model = model.double().eval()
+    write_logits(model, name, "prompt_tuning", tensors)
+    loss = token_mean(model, name)
+    loss.backward()
+    [(_, rows)] = trained
+    assert len(rows) == SOFT_LEN * (PROMPTS[name] or 2) and rows.grad[SOFT_LEN:].abs().sum() == 0
+    tensors[f"{name}.prompt_tuning.grad.prompt_embeddings"] = rows.grad[:SOFT_LEN]
+    tensors[f"{name}.prompt_tuning.text"] = model.word_embeddings(torch.tensor(TEXT_IDS))
+    return loss.item()
+
+
+def infix(name, seed, tensors):
+    model = load(name).double()
+    encoder, g = model.get_encoder(), generator(seed)
+    layers = [b.layer[0].SelfAttention for b in encoder.block] if hasattr(encoder, "block") else [layer.self_attn for layer in encoder.layers]
+    projections_of = [(a.k, a.v) if hasattr(a, "k") else (a.k_proj, a.v_proj) for a in layers]
+    width = projections_of[0][0].weight.shape[0]
+    rows = torch.randn(SOFT_LEN, 2 * len(layers) * width, generator=g).mul(0.5).double().requires_grad_()
+    embeddings = torch.randn(SOFT_LEN, model.config.d_model, generator=g).mul(0.5).double().requires_grad_()
+    embed = encoder.embed_tokens
+    # Behind the factor that some models put on the embeddings of tokens.
+    embed.register_forward_hook(lambda _m, _i, out: torch.cat([out, embeddings[None]], dim=1) if MODE["encoder"] else out)
+    for number, projection in enumerate(p for pair in projections_of for p in pair):
+        own = rows.view(SOFT_LEN, 2 * len(layers), width)[:, number]
+        projection.register_forward_hook(lambda _m, _i, out, own=own: out + F.pad(own, (0, 0, out.shape[1] - SOFT_LEN, 0)))
+    encoder.register_forward_pre_hook(lambda *_: MODE.update(encoder=True))
+    encoder.register_forward_hook(lambda *_: MODE.update(encoder=False))
+    write_logits(model, name, "infix", tensors)
+    loss = token_mean(model, name)
+    loss.backward()
+    for n, p in (("infix_embeddings", embeddings), ("infix_key_values", rows)):
+        assert p.grad.abs().max() > 1e-4
+        tensors[f"{name}.infix.{n}"], tensors[f"{name}.infix.grad.{n}"] = p.detach(), p.grad
+    return loss.item()
+
+
+MODE = {"encoder": False}  # BART's stacks share one embedding module
+
 if __name__ == "__main__":
-    tensors = {}
+    tensors, losses = {}, {}
     for seed, name in enumerate(MODELS):
         fine_tune(name, tensors)
         if name in TARGETS:
             lora(name, 1010 + seed, tensors)
             adapter(name, 1030 + seed, tensors)
-    meta = {"made_with": VERSIONS | {"peft": peft.__version__}, "adapter_width": WIDTH}
+        if name in PROMPTS:
+            losses[name] = {"prompt_tuning": prompt_tuning(name, 1050 + seed, tensors), "infix": infix(name, 1070 + seed, tensors)}
+    meta = {"made_with": VERSIONS | {"peft": peft.__version__}, "adapter_width": WIDTH, "soft_len": SOFT_LEN, "text_ids": TEXT_IDS, "losses": losses}
     write_case(FOLDER, {n: t.detach().contiguous() for n, t in tensors.items()}, meta)

@@ -69,10 +69,7 @@ pub(crate) struct Selected<B: Backend> {
 impl<B: Backend> Context<'_, B> {
     /// The stack whose layers these are.
     pub fn side(&self) -> Stack {
-        match self.place {
-            PrefixPlace::Encoder => Stack::Encoder,
-            PrefixPlace::Decoder | PrefixPlace::Cross => Stack::Decoder,
-        }
+        self.place.stack()
     }
 
     /// The rows that are wanted of `layer`, if not all.
@@ -87,7 +84,7 @@ impl<B: Backend> Context<'_, B> {
 
     /// What is added to keys and values of a soft prompt's rows, and which rows these are.
     fn soft_added(&self) -> Option<(&SoftRows<B>, &AddedRows<B>)> {
-        let soft = self.soft.filter(|_| self.place == PrefixPlace::Decoder)?;
+        let soft = self.soft.filter(|_| self.place != PrefixPlace::Cross)?;
         Some((soft, self.attachments.soft_prompt.as_ref()?.added.as_ref()?))
     }
 

@@ -41,6 +41,20 @@ impl Task {
         }
     }
 
+    /// Checks that rows for such models are given to one; `model` is its name, `config` the file that says the task.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Settings`] if the model is of the other kind.
+    pub fn check(self, config: &Path, model: &str, has_encoder: bool) -> Result<(), ArtefactError> {
+        let (of, is) = match (self, has_encoder) {
+            (Self::Causal, true) => ("a decoder-only model", "an encoder-decoder"),
+            (Self::Seq2Seq, false) => ("an encoder-decoder", "decoder-only"),
+            _ => return Ok(()),
+        };
+        let reason = format!("`task_type` = {}: the rows are of {of}, but {model} is {is}", self.name());
+        Err(ArtefactError::Settings { path: config.into(), reason })
+    }
+
     /// The class of `transformers` that loads such a model.
     pub fn model_class(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! What a method's folder is made of, one function for each method.
 
-use preface_model::{ModelSpec, PrefixPlace};
+use preface_model::{Family, ModelSpec, PrefixPlace};
 use serde_json::{Value, json};
 
 use super::PEFT_VERSION;
@@ -8,6 +8,7 @@ use super::adapter_config::Task;
 use super::card::{Also, Subject};
 use super::json::to_bytes;
 use super::placed;
+use super::soft::SoftFiles;
 use super::trained::{
     ADAPTER, INFIX, INFIX_EMBEDDINGS, INFIX_KEY_VALUES, Kind, LORA, PEFT_PREFIX, PROMPT_EMBEDDINGS,
     PROMPT_TUNING, Tensors, WEIGHTS, transposed,
@@ -38,10 +39,11 @@ impl Form {
     pub fn prompt_tuning(prompt: &PromptTuning, spec: &ModelSpec, base_model: Option<&str>) -> Self {
         let shape = vec![prompt.len(), prompt.d_model()];
         let tensors = Tensors::from([(PROMPT_EMBEDDINGS.into(), (shape, prompt.rows()))]);
+        let stack = spec.prompt_stack();
         let own = json!({
             "peft_type": PROMPT_TUNING,
-            "num_attention_heads": spec.n_head,
-            "num_layers": spec.n_layer,
+            "num_attention_heads": stack.n_head,
+            "num_layers": stack.n_layer,
             "num_transformer_submodules": 1,
             "num_virtual_tokens": prompt.len(),
             "prompt_tuning_init": "RANDOM",
@@ -51,32 +53,48 @@ impl Form {
             "tokenizer_name_or_path": null,
             "modules_to_save": null,
         });
+        let also = if peft_scales_text(spec) { Also::Peft } else { Also::Nobody };
+        let note = match also {
+            Also::Peft => "",
+            _ => {
+                " PEFT would load them, but it leaves out the factor on the text's embeddings that this model has."
+            }
+        };
         let introduction = format!(
-            "{} rows in the place of embeddings ({} numbers) ahead of every text. Trained with \
+            "{} rows in the place of embeddings ({} numbers) ahead of {}.{note} Trained with \
              [prompt tuning](https://aclanthology.org/2021.emnlp-main.243/)",
             prompt.len(),
-            n_number(&tensors)
+            n_number(&tensors),
+            match spec.prompt_place() {
+                PrefixPlace::Encoder => "whatever the encoder reads",
+                _ => "every text",
+            }
         );
         let subject = Subject {
             title: "A soft prompt",
             introduction,
             tag: "prompt-tuning",
-            also: Also::Peft,
+            also,
             task: Task::of(spec),
         };
-        Self { kind: Kind::PromptTuning, tensors, config: config(spec, base_model, own), subject }
+        let soft = SoftFiles::of(prompt.len(), spec);
+        Self { kind: Kind::PromptTuning(soft), tensors, config: config(spec, base_model, own), subject }
     }
 
     pub fn infix(infix: &Infix, spec: &ModelSpec, base_model: Option<&str>) -> Self {
         let len = infix.len();
         let tensors = Tensors::from([
             (INFIX_EMBEDDINGS.into(), (vec![len, spec.d_model], infix.embeddings().to_vec())),
-            (INFIX_KEY_VALUES.into(), (vec![len, spec.prefix_row_width()], infix.added())),
+            (INFIX_KEY_VALUES.into(), (vec![len, spec.row_width(spec.prompt_place())], infix.added())),
         ]);
         let own = json!({"peft_type": INFIX, "num_virtual_tokens": len});
         let introduction = format!(
-            "{len} rows between prompt and completion ({} numbers). Trained with infix-tuning, the variant of \
+            "{len} rows {} ({} numbers). Trained with infix-tuning, the variant of \
              [prefix-tuning](https://aclanthology.org/2021.acl-long.353/) of section 7.3",
+            match spec.prompt_place() {
+                PrefixPlace::Encoder => "behind whatever the encoder reads",
+                _ => "between prompt and completion",
+            },
             n_number(&tensors)
         );
         let subject = Subject {
@@ -86,7 +104,12 @@ impl Form {
             also: Also::Nobody,
             task: Task::of(spec),
         };
-        Self { kind: Kind::Infix, tensors, config: config(spec, base_model, own), subject }
+        Self {
+            kind: Kind::Infix(SoftFiles::of(len, spec)),
+            tensors,
+            config: config(spec, base_model, own),
+            subject,
+        }
     }
 
     pub fn lora(lora: &Lora, spec: &ModelSpec, base_model: Option<&str>) -> Self {
@@ -185,6 +208,12 @@ impl Form {
         let own = json!({"peft_type": WEIGHTS, "top_layers": top});
         Self { kind: Kind::Weights(weights.tuned()), tensors, config: config(spec, base_model, own), subject }
     }
+}
+
+/// Whether PEFT, which hands a model embeddings in the place of tokens, hands it those that the model would make. Pegasus and
+/// Marian of `transformers` put their factor on embeddings of tokens alone.
+fn peft_scales_text(spec: &ModelSpec) -> bool {
+    spec.embedding_scale == 1.0 || !matches!(spec.family, Family::Pegasus | Family::Marian)
 }
 
 fn n_number(tensors: &Tensors) -> usize {

@@ -39,6 +39,7 @@ mod manifest;
 mod placed;
 mod replace;
 mod rows;
+mod soft;
 mod tensors;
 mod trained;
 
@@ -173,7 +174,7 @@ impl Artefact {
     /// # Errors
     /// [`ArtefactError::PrefixShape`]; [`ArtefactError::Settings`] for an encoder-decoder, whose rows have another form.
     pub fn check_shape(&self, model: &str, spec: &ModelSpec) -> Result<(), ArtefactError> {
-        self.check_task(model, spec.encoder.is_some())?;
+        Task::Causal.check(&self.path.join(CONFIG), model, spec.encoder.is_some())?;
         self.check_sizes(model, spec.n_layer, spec.n_kv_head, spec.head_dim)
     }
 
@@ -192,20 +193,9 @@ impl Artefact {
         let warning = check_base(&self.path, self.description.as_ref(), model, given, allowed)?;
         // The fingerprint beside the rows may have been edited: the rows themselves have the last word.
         let Shapes { n_layer, n_kv_head, head_dim, encoder, .. } = given.shapes;
-        self.check_task(model, encoder.is_some())?;
+        Task::Causal.check(&self.path.join(CONFIG), model, encoder.is_some())?;
         self.check_sizes(model, n_layer, n_kv_head, head_dim)?;
         Ok(warning)
-    }
-
-    fn check_task(&self, model: &str, has_encoder: bool) -> Result<(), ArtefactError> {
-        if !has_encoder {
-            return Ok(());
-        }
-        let task = Task::Causal.name();
-        let reason = format!(
-            "`task_type` = {task}: the rows are of a decoder-only model, but {model} is an encoder-decoder"
-        );
-        Err(ArtefactError::Settings { path: self.path.join(CONFIG), reason })
     }
 
     fn check_sizes(

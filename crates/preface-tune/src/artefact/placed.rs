@@ -232,12 +232,6 @@ impl PlacedPrefixFiles {
         spec: &ModelSpec,
         mut take: impl FnMut(&str, &[usize]) -> Vec<f32>,
     ) -> Result<PlacedRows, String> {
-        if spec.encoder.is_none() {
-            let task = Task::Seq2Seq.name();
-            return Err(format!(
-                "`task_type` = {task}: the rows are of an encoder-decoder, but {name} is decoder-only"
-            ));
-        }
         if let Some([_, n, n_kv_head, head_dim]) = self.decoder {
             let fits = (n == spec.n_layer || n == n_slot_layer(spec))
                 && (n_kv_head, head_dim) == (spec.n_kv_head, spec.head_dim);

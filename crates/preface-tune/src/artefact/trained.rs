@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use preface_backend::Backend;
 use preface_model::weights::{SafetensorsFile, TensorSource};
-use preface_model::{Fingerprint, Model, ModelDropout, ModelSpec, NamedTensor, ParameterShape};
+use preface_model::{Fingerprint, Model, ModelDropout, ModelSpec, NamedTensor, ParameterShape, Stack};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,6 +27,7 @@ use super::adapter_config::{AdapterConfig, PREFIX_TUNING, Task};
 use super::form::Form;
 use super::json::{read_json, to_bytes};
 use super::placed::{PREFACE_PREFIX, PlacedPrefixFiles};
+use super::soft::SoftFiles;
 use super::{
     Artefact, ArtefactError, CARD, CONFIG, Description, MANIFEST, OtherWeights, TENSORS, Warning, card,
     manifest, public_name, replace_files,
@@ -80,8 +81,8 @@ pub struct TensorArtefact {
 pub(super) enum Kind {
     PlacedPrefix(PlacedPrefixFiles),
     Lora(LoraSettings),
-    PromptTuning,
-    Infix,
+    PromptTuning(SoftFiles),
+    Infix(SoftFiles),
     Adapter { width: usize },
     Weights(Tuned),
 }
@@ -118,8 +119,8 @@ impl Opened {
                 refuse_variants(&config_path, &value)?;
                 Kind::Lora(LoraSettings::deserialize(&value).map_err(json)?)
             }
-            PROMPT_TUNING => Kind::PromptTuning,
-            INFIX => Kind::Infix,
+            PROMPT_TUNING => Kind::PromptTuning(SoftFiles::read(&config_path, &value)?),
+            INFIX => Kind::Infix(SoftFiles::read(&config_path, &value)?),
             ADAPTER => Kind::Adapter { width: number(&config_path, &value, "width")? },
             WEIGHTS => Kind::Weights(Tuned::Top(number(&config_path, &value, "top_layers")?)),
             PREFIX_TUNING => {
@@ -199,20 +200,18 @@ impl Opened {
         }
     }
 
-    /// Rows ahead of every text, for its positions.
-    pub fn prefix_len(&self) -> usize {
-        match self {
-            Self::Prefix(artefact) => artefact.rows.prefix_len,
-            Self::Tensors(TensorArtefact { kind: Kind::PromptTuning, tensors, .. }) => {
-                tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
-            }
-            Self::Tensors(TensorArtefact { kind: Kind::PlacedPrefix(prefix), .. }) => {
+    /// Positions of a stack of the model that its rows take.
+    pub fn n_position(&self, spec: &ModelSpec, stack: Stack) -> usize {
+        match (self, stack) {
+            (Self::Prefix(artefact), Stack::Decoder) => artefact.rows.prefix_len,
+            (Self::Tensors(TensorArtefact { kind: Kind::PlacedPrefix(prefix), .. }), Stack::Decoder) => {
                 prefix.places.first_position()
             }
-            Self::Tensors(TensorArtefact { kind: Kind::Infix, tensors, .. }) => {
-                tensors.get(INFIX_EMBEDDINGS).map_or(0, |(shape, _)| shape[0])
-            }
-            Self::Tensors(_) => 0,
+            (
+                Self::Tensors(TensorArtefact { kind: Kind::PromptTuning(soft) | Kind::Infix(soft), .. }),
+                stack,
+            ) => soft.n_position(spec, stack),
+            _ => 0,
         }
     }
 
@@ -262,8 +261,8 @@ impl Kind {
         match self {
             Self::PlacedPrefix(_) => manifest::PREFIX,
             Self::Lora(_) => "lora",
-            Self::PromptTuning => "prompt-tuning",
-            Self::Infix => "infix",
+            Self::PromptTuning(_) => "prompt-tuning",
+            Self::Infix(_) => "infix",
             Self::Adapter { .. } => "adapter",
             Self::Weights(Tuned::All) => FINE_TUNE,
             Self::Weights(Tuned::Top(_)) => "top-layers",
@@ -312,7 +311,8 @@ fn refuse_variants(path: &Path, config: &Value) -> Result<(), ArtefactError> {
     }
 }
 
-fn number(path: &Path, config: &Value, key: &'static str) -> Result<usize, ArtefactError> {
+/// A size in the config.
+pub(super) fn number(path: &Path, config: &Value, key: &'static str) -> Result<usize, ArtefactError> {
     const LARGEST: u64 = 1_000_000;
     match config[key].as_u64() {
         Some(n) if (1..=LARGEST).contains(&n) => Ok(n as usize),
@@ -365,27 +365,30 @@ impl TensorArtefact {
     fn method<B: Backend>(&self, name: &str, model: &Model<B>) -> Result<Box<dyn Method<B>>, ArtefactError> {
         let spec = model.spec();
         let reader = Reader { artefact: self, model: name, used: Vec::new(), failed: None };
-        let settings = |reason: String| ArtefactError::Settings { path: self.path.join(CONFIG), reason };
+        let config = self.path.join(CONFIG);
+        let settings = |reason: String| ArtefactError::Settings { path: config.clone(), reason };
         match &self.kind {
             Kind::PlacedPrefix(prefix) => {
+                Task::Seq2Seq.check(&config, name, spec.encoder.is_some())?;
                 let mut reader = reader;
                 let rows = prefix.rows(name, spec, |tensor, shape| reader.take(tensor, shape));
                 let rows = rows.map_err(settings)?;
                 reader.finish()?;
                 Ok(Box::new(PlacedPrefix::from_rows(spec, rows)))
             }
-            Kind::PromptTuning => {
-                let len = self.tensors.get(PROMPT_EMBEDDINGS).map_or(0, |(shape, _)| shape[0]);
+            Kind::PromptTuning(soft) => {
+                soft.check(&config, name, spec)?;
                 let mut reader = reader;
-                let rows = reader.take(PROMPT_EMBEDDINGS, &[len, spec.d_model]);
+                let mut rows = reader.take(PROMPT_EMBEDDINGS, &[soft.n_stored(), spec.d_model]);
                 reader.finish()?;
+                rows.truncate(soft.len * spec.d_model);
                 Ok(Box::new(PromptTuning::from_rows(spec, rows, None, 0)))
             }
-            Kind::Infix => {
-                let len = self.tensors.get(INFIX_EMBEDDINGS).map_or(0, |(shape, _)| shape[0]);
+            Kind::Infix(soft) => {
+                soft.check(&config, name, spec)?;
                 let mut reader = reader;
-                let embeddings = reader.take(INFIX_EMBEDDINGS, &[len, spec.d_model]);
-                let added = reader.take(INFIX_KEY_VALUES, &[len, spec.prefix_row_width()]);
+                let embeddings = reader.take(INFIX_EMBEDDINGS, &[soft.len, spec.d_model]);
+                let added = reader.take(INFIX_KEY_VALUES, &[soft.len, spec.row_width(spec.prompt_place())]);
                 reader.finish()?;
                 Ok(Box::new(Infix::from_rows(spec, embeddings, added)))
             }

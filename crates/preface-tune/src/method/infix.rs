@@ -6,11 +6,17 @@
 //! `n..n + len`, the completion from `n + len` on. The separator is part of the completion, so it stands behind the infix; a
 //! BOS token as separator ends the prompt, so it stands ahead of it.
 //!
+//! In an encoder-decoder, of which the paper says nothing, `[x; INFIX]` is what the encoder reads: the source at positions `0..n`,
+//! the infix at `n..n + len`, behind the tokenizer's end of the source; the decoder's positions start at 0. An encoder sees in
+//! both directions, so here the prompt sees the infix as it sees all that the encoder reads; cross-attention sees both.
+//!
 //! Added rows come ahead of rotary embedding, so they mean the same wherever the prompt ends. They are trained directly or
 //! through the MLP, as a prefix's rows; with embeddings of a text and nothing added, the infix is that text.
 
 use preface_backend::{Backend, Storage};
-use preface_model::{AddedRows, Attachments, AttachmentsGrad, Model, ModelSpec, SoftPlace, SoftPrompt};
+use preface_model::{
+    AddedRows, Attachments, AttachmentsGrad, Model, ModelSpec, SoftPlace, SoftPrompt, Stack,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -33,6 +39,8 @@ pub struct Infix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     d_model: usize,
+    /// The stack that reads the prompt; what follows is its own.
+    stack: Stack,
     n_layer: usize,
     /// Columns of a layer's queries.
     query: usize,
@@ -42,8 +50,14 @@ struct Sizes {
 
 impl Sizes {
     fn of(spec: &ModelSpec) -> Self {
-        let &ModelSpec { d_model, n_layer, n_head, head_dim, .. } = spec;
-        Self { d_model, n_layer, query: n_head * head_dim, key_value: 2 * spec.kv_width() }
+        let of = spec.prompt_stack();
+        Self {
+            d_model: spec.d_model,
+            stack: spec.prompt_place().stack(),
+            n_layer: of.n_layer,
+            query: of.n_head * of.head_dim,
+            key_value: 2 * of.kv_width(),
+        }
     }
 
     fn row_width(self) -> usize {
@@ -57,7 +71,7 @@ impl Infix {
     pub fn new(spec: &ModelSpec, n_row: usize, mid: Option<usize>, init: Init, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let embeddings = normal(n_row * spec.d_model, &mut rng);
-        let width = spec.prefix_row_width();
+        let width = Sizes::of(spec).row_width();
         let added = match (mid, init) {
             (None, Init::Zeros) => Reparametrised::direct(vec![0.0; n_row * width], width, 0),
             (None, Init::Random | Init::Text) => {
@@ -79,7 +93,7 @@ impl Infix {
         let n_row = embeddings.len() / spec.d_model;
         let added = match mid {
             None => {
-                let width = spec.prefix_row_width();
+                let width = Sizes::of(spec).row_width();
                 Reparametrised::direct(vec![0.0; n_row * width], width, 0)
             }
             Some(mid) => {
@@ -140,7 +154,7 @@ impl Infix {
 }
 
 fn shape(spec: &ModelSpec, n_row: usize, mid: usize) -> MlpShape {
-    MlpShape { n_row, d_model: spec.d_model, mid, row_width: spec.prefix_row_width() }
+    MlpShape { n_row, d_model: spec.d_model, mid, row_width: Sizes::of(spec).row_width() }
 }
 
 impl<B: Backend> Method<B> for Infix {
@@ -156,15 +170,11 @@ impl<B: Backend> Method<B> for Infix {
         self.len() * (self.sizes.d_model + self.sizes.row_width())
     }
 
-    fn prefix_len(&self) -> usize {
-        self.len()
-    }
-
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
         let own = self.added_parameters().to_vec();
         self.added.parameters.values_mut().copy_from_slice(&own);
         let added = self.added.attach();
-        let Sizes { d_model, n_layer, query, key_value: kv } = self.sizes;
+        let Sizes { d_model, stack, n_layer, query, key_value: kv } = self.sizes;
         let backend = model.backend();
         // A layer's keys and values lie side by side in a prefix's row.
         let layer = |layer: usize| {
@@ -181,6 +191,7 @@ impl<B: Backend> Method<B> for Infix {
         let n_gradient = n_embedding + layers.len() * self.len() * (query + kv);
         let prompt = SoftPrompt {
             len: self.len(),
+            stack,
             place: SoftPlace::BehindPrompt,
             rows: backend.rows_from(self.embeddings(), d_model, Storage::Exact),
             grad: 0,

@@ -61,11 +61,6 @@ pub trait Method<B: Backend>: Send {
         None
     }
 
-    /// Rows ahead of every text, for its positions.
-    fn prefix_len(&self) -> usize {
-        0
-    }
-
     /// What the current parameters attach to the model. Where the model's own weights are trained, they are put into it.
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B>;
 

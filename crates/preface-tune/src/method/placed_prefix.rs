@@ -216,16 +216,6 @@ impl<B: Backend> Method<B> for PlacedPrefix {
         Some(0)
     }
 
-    fn prefix_len(&self) -> usize {
-        let decoder = self.parts.iter().find(|(place, _)| *place == PrefixPlace::Decoder);
-        match (decoder, self.decoder_positions) {
-            (Some((_, part)), DecoderPositions::AfterPrefix) => {
-                part.frozen.len() / self.spec.prefix_row_width() + part.n_row()
-            }
-            _ => 0,
-        }
-    }
-
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
         let mut values = PerPlace::<Vec<f32>>::default();
         let mut rest = self.parameters.values();

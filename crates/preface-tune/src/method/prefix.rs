@@ -150,10 +150,6 @@ impl<B: Backend> Method<B> for Prefix {
         Some(0)
     }
 
-    fn prefix_len(&self) -> usize {
-        self.rows.frozen.len() / self.spec.prefix_row_width() + self.rows.n_row()
-    }
-
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
         Attachments::prefix(model.backend(), &self.rows.attach(), &self.spec)
     }

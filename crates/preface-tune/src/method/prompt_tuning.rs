@@ -1,10 +1,12 @@
 //! Prompt tuning (Lester et al., 2021; "embedding-only" in the paper): rows in the place of embeddings, ahead of every text.
 //!
-//! They run through the model as tokens do: positions `0..len`, the text behind them. Trained directly or through the paper's
-//! MLP, `len` rows of `d_model` numbers.
+//! They run through the model as tokens do: positions `0..len`, the text behind them. In an encoder-decoder they stand ahead of
+//! what the encoder reads, as PEFT has them: the text sees them and they the text, and the decoder's cross-attention sees both.
+//! A factor that the model has on its embeddings is not put on them. Trained directly or through the paper's MLP, `len` rows of
+//! `d_model` numbers.
 
 use preface_backend::Backend;
-use preface_model::{Attachments, AttachmentsGrad, Model, ModelSpec, Site, SoftPlace, SoftPrompt};
+use preface_model::{Attachments, AttachmentsGrad, Model, ModelSpec, Site, SoftPlace, SoftPrompt, Stack};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -17,13 +19,15 @@ use crate::init::{Init, normal};
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptTuning {
     d_model: usize,
+    /// Whose text they stand ahead of.
+    stack: Stack,
     rows: Reparametrised,
 }
 
 impl PromptTuning {
     /// `n_row` rows, random (standard normal, as PEFT starts them) or zero; through an MLP of width `mid`, if any.
     pub fn new(spec: &ModelSpec, n_row: usize, mid: Option<usize>, init: Init, seed: u64) -> Self {
-        let d_model = spec.d_model;
+        let (d_model, stack) = (spec.d_model, spec.prompt_place().stack());
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let rows = match mid {
             None => {
@@ -42,13 +46,13 @@ impl PromptTuning {
                 Reparametrised::new(Vec::new(), Vec::new(), Some(shape), parameters)
             }
         };
-        Self { d_model, rows }
+        Self { d_model, stack, rows }
     }
 
     /// Rows that start from given ones (the embeddings of a text); under the MLP they are added to what it gives, which is
     /// zero at first.
     pub fn from_rows(spec: &ModelSpec, rows: Vec<f32>, mid: Option<usize>, seed: u64) -> Self {
-        let d_model = spec.d_model;
+        let (d_model, stack) = (spec.d_model, spec.prompt_place().stack());
         let rows = match mid {
             None => Reparametrised::direct(rows, d_model, 0),
             Some(mid) => {
@@ -58,14 +62,15 @@ impl PromptTuning {
                 Reparametrised::new(Vec::new(), rows, Some(shape), parameters)
             }
         };
-        Self { d_model, rows }
+        Self { d_model, stack, rows }
     }
 
-    /// The embeddings of some tokens, to start from.
+    /// The embeddings of some tokens, with the factor that the model puts on them, to start from.
     pub fn embeddings_of<B: Backend>(model: &Model<B>, tokens: &[u32]) -> Vec<f32> {
         let (table, _) = model.read_parameters(Site::Embedding);
-        let d_model = model.spec().d_model;
-        tokens.iter().flat_map(|&token| table[token as usize * d_model..][..d_model].to_vec()).collect()
+        let &ModelSpec { d_model, embedding_scale, .. } = model.spec();
+        let row = |&token: &u32| &table[token as usize * d_model..][..d_model];
+        tokens.iter().flat_map(row).map(|value| embedding_scale * value).collect()
     }
 
     /// `[len, d_model]`, row-major, as they stand.
@@ -110,15 +115,12 @@ impl<B: Backend> Method<B> for PromptTuning {
         self.len() * self.d_model
     }
 
-    fn prefix_len(&self) -> usize {
-        self.len()
-    }
-
     fn attach(&mut self, model: &mut Model<B>) -> Attachments<B> {
         let rows = self.rows.attach();
         let storage = preface_backend::Storage::Exact;
         let prompt = SoftPrompt {
             len: self.len(),
+            stack: self.stack,
             place: SoftPlace::Start,
             rows: model.backend().rows_from(&rows, self.d_model, storage),
             grad: 0,
@@ -134,6 +136,6 @@ impl<B: Backend> Method<B> for PromptTuning {
     fn trained(&self) -> Trained {
         // The MLP is evaluated once and dropped.
         let rows = Reparametrised::direct(self.rows(), self.d_model, 0);
-        Trained::PromptTuning(Self { d_model: self.d_model, rows })
+        Trained::PromptTuning(Self { rows, ..*self })
     }
 }

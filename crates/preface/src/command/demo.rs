@@ -20,7 +20,7 @@ use crate::args::DemoArgs;
 use crate::config::{AnswerConfig, RunConfig, Typed};
 use crate::engine::Source;
 use crate::interrupt;
-use crate::pairs::{Encoder, prompts_of};
+use crate::pairs::{Encoder, Taken, prompts_of};
 use crate::training::folder::{self, RunFolder};
 use crate::training::{Finished, Job};
 use crate::ui::{self, Align, Output, Table};
@@ -63,7 +63,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     replace_files(&args.out, &[TRAIN, VALID].map(|(name, bytes)| (name, bytes.to_vec())))?;
 
     let prefix_len = result.stored_parameters / model.spec().prefix_row_width();
-    let held_out = HeldOut::new(&source, &format, &generation, prefix_len, valid)?;
+    let taken = Taken { encoder: 0, decoder: prefix_len };
+    let held_out = HeldOut::new(&source, &format, &generation, taken, valid)?;
     let (none, prefix) = (Attachments::none(), method.attach(&mut model));
     let bare = held_out.measure(&model, &none, None)?;
     let with = held_out.measure(&model, &prefix, method.segment())?;
@@ -138,7 +139,7 @@ impl<'a> HeldOut<'a> {
         source: &'a Source,
         format: &TextFormat,
         generation: &'a GenerationSettings,
-        prefix_len: usize,
+        taken: Taken,
         data: Dataset,
     ) -> Result<Self> {
         let encoder = Encoder {
@@ -146,7 +147,7 @@ impl<'a> HeldOut<'a> {
             special: &source.special,
             format,
             max_positions: source.files.spec().max_positions,
-            prefix_len,
+            taken,
             max_length: None,
             max_source_tokens: None,
         };

@@ -44,7 +44,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let adapter =
         Adapter::open(args.model.adapter.as_deref(), &source, args.model.raw, args.model.other_weights)?;
     let text = adapter.text.clone().unwrap_or_default();
-    let mut config = AnswerConfig::resolve(&typed, &source.facts()?, &text.format, adapter.prefix_len())?;
+    let mut config = AnswerConfig::resolve(&typed, &source.facts()?, &text.format, adapter.taken().decoder)?;
     let data = read(&args.data, &mut config, &text)?;
     let slices = slices(args, &data)?;
     let encoder = Encoder {
@@ -52,7 +52,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         special: &source.special,
         format: &config.text,
         max_positions: source.files.spec().max_positions,
-        prefix_len: adapter.prefix_len(),
+        taken: adapter.taken(),
         max_length: config.data.max_length,
         max_source_tokens: config.data.max_source_tokens,
     };

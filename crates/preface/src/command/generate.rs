@@ -24,7 +24,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let adapter =
         Adapter::open(args.model.adapter.as_deref(), &source, args.model.raw, args.model.other_weights)?;
     let format = adapter.text.as_ref().map_or_else(TextFormat::raw, |text| text.format.clone());
-    let config = AnswerConfig::resolve(&typed, &source.facts()?, &format, adapter.prefix_len())?;
+    let config = AnswerConfig::resolve(&typed, &source.facts()?, &format, adapter.taken().decoder)?;
 
     let prompts = match (&args.prompt, &args.input) {
         (Some(prompt), _) => vec![prompt.clone()],
@@ -36,7 +36,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         special: &source.special,
         format: &config.text,
         max_positions: source.files.spec().max_positions,
-        prefix_len: adapter.prefix_len(),
+        taken: adapter.taken(),
         max_length: config.data.max_length,
         max_source_tokens: config.data.max_source_tokens,
     };

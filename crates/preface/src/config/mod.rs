@@ -122,7 +122,12 @@ impl RunConfig {
         let prefix = section(typed, setting::PREFIX, &prefix)?;
         let places = places::resolve(typed, places, model.family, method_name)?;
         let decoder_len = places.own_len(PrefixPlace::Decoder).or(prefix.num_virtual_tokens).unwrap_or(0);
-        let n_before = if method_name.has_rows() { places.first_position(decoder_len) } else { 0 };
+        let n_before = match method_name {
+            MethodName::Prefix => places.first_position(decoder_len),
+            // In an encoder-decoder they stand in the encoder.
+            MethodName::PromptTuning | MethodName::Infix if !model.family.has_encoder() => decoder_len,
+            _ => 0,
+        };
         let generation = GenerationSettings { seed, ..generation };
         let (generation, from_files) = generation::resolve(typed, &generation, model, n_before)?;
         let mut config = Self {

@@ -12,7 +12,7 @@ use preface_train::Evaluator;
 use crate::answers::{Answerer, score};
 use crate::config::{AnswerConfig, RunConfig, nearest};
 use crate::engine::Source;
-use crate::pairs::{Encoder, prompts_of};
+use crate::pairs::{Encoder, Taken, prompts_of};
 
 /// Answers a fixed draw of the validation inputs and scores the answers.
 pub struct GeneratedMetrics {
@@ -34,7 +34,7 @@ impl GeneratedMetrics {
         config: &RunConfig,
         source: &Source,
         valid: &Dataset,
-        prefix_len: usize,
+        taken: Taken,
     ) -> Result<Self> {
         let grouped = Dataset { examples: valid.grouped(), ..valid.clone() };
         let drawn = grouped.take(config.training.eval_generate_samples, config.seed);
@@ -43,7 +43,7 @@ impl GeneratedMetrics {
             special: &source.special,
             format: &config.text,
             max_positions: source.files.spec().max_positions,
-            prefix_len,
+            taken,
             max_length: config.data.max_length,
             max_source_tokens: config.data.max_source_tokens,
         };

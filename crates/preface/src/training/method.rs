@@ -32,14 +32,6 @@ impl Job {
         numbers: Numbers,
     ) -> Result<Box<dyn Method<B>>> {
         let (spec, seed, settings) = (model.spec(), self.config.seed, &self.config.method);
-        if spec.encoder.is_some()
-            && matches!(self.config.run.method, MethodName::PromptTuning | MethodName::Infix)
-        {
-            bail!(
-                "{} is an encoder-decoder: it can be trained with method = prefix, adapter, lora, fine-tune or top-layers",
-                self.source.name
-            );
-        }
         Ok(match self.config.run.method {
             MethodName::Prefix => self.prefix(model)?,
             MethodName::Infix => Box::new(self.infix(model)?),
@@ -71,14 +63,14 @@ impl Job {
                 let rows = text_rows(model, &self.init_tokens, prefix.num_virtual_tokens)?;
                 Prefix::from_rows(spec, rows, reparametrisation, frozen, seed)?
             }
-            init => Prefix::new(spec, self.prefix_len, reparametrisation, init, frozen, seed)?,
+            init => Prefix::new(spec, self.n_row, reparametrisation, init, frozen, seed)?,
         }))
     }
 
     fn prompt_tuning<B: Backend>(&self, model: &Model<B>) -> Result<PromptTuning> {
         let (prefix, spec, seed) = (&self.config.prefix, model.spec(), self.config.seed);
         Ok(match self.init_embeddings(model)? {
-            None => PromptTuning::new(spec, self.prefix_len, self.mid(), prefix.init, seed),
+            None => PromptTuning::new(spec, self.n_row, self.mid(), prefix.init, seed),
             Some(rows) => PromptTuning::from_rows(spec, rows, self.mid(), seed),
         })
     }
@@ -86,7 +78,7 @@ impl Job {
     fn infix<B: Backend>(&self, model: &Model<B>) -> Result<Infix> {
         let (prefix, spec, seed) = (&self.config.prefix, model.spec(), self.config.seed);
         Ok(match self.init_embeddings(model)? {
-            None => Infix::new(spec, self.prefix_len, self.mid(), prefix.init, seed),
+            None => Infix::new(spec, self.n_row, self.mid(), prefix.init, seed),
             Some(rows) => Infix::from_embeddings(spec, rows, self.mid(), seed),
         })
     }
@@ -102,7 +94,7 @@ impl Job {
         if self.config.prefix.init != Init::Text {
             return Ok(None);
         }
-        let (n_token, prefix_len) = (self.init_tokens.len(), self.prefix_len);
+        let (n_token, prefix_len) = (self.init_tokens.len(), self.n_row);
         if n_token == 0 {
             return Err(InitTextError::Empty.into());
         }
@@ -173,7 +165,7 @@ impl Job {
             true => format!("through an MLP of width {}", prefix.encoder_hidden_size),
             false => "trained directly".into(),
         };
-        let len = self.prefix_len;
+        let len = self.n_row;
         let rows = match &self.placed {
             Some(placed) => format!("{},", placed.in_words()),
             None => format!("{len} rows"),
@@ -181,9 +173,16 @@ impl Job {
         match self.config.run.method {
             MethodName::Prefix => format!("prefix of {rows} {form}, {start}"),
             MethodName::Infix => {
-                format!("infix of {len} rows between prompt and completion {form}, {start}")
+                let place = match spec.encoder {
+                    Some(_) => "behind what the encoder reads",
+                    None => "between prompt and completion",
+                };
+                format!("infix of {len} rows {place} {form}, {start}")
             }
-            MethodName::PromptTuning => format!("soft prompt of {len} rows {form}, {start}"),
+            MethodName::PromptTuning => {
+                let place = if spec.encoder.is_some() { "ahead of what the encoder reads " } else { "" };
+                format!("soft prompt of {len} rows {place}{form}, {start}")
+            }
             MethodName::Adapter => {
                 let n_model = self.n_model_parameter();
                 let width = Adapter::width_of_share(spec, settings.trainable_share, n_model).unwrap_or(0);

@@ -26,7 +26,7 @@ use crate::config::{Recorded, RunConfig, Typed};
 use crate::engine::{self, Source};
 use crate::exit::Reported;
 use crate::measure;
-use crate::pairs::{Encoder, PairCounts};
+use crate::pairs::{Encoder, PairCounts, Taken};
 use crate::plan::INPUT_CACHE_BYTES;
 use crate::ui;
 use evaluator::GeneratedMetrics;
@@ -47,8 +47,10 @@ pub struct Job {
     /// Validation data.
     pub valid: Option<Dataset>,
     fingerprint: Fingerprint,
-    /// Rows of the prefix ahead of what the model continues; their positions come before the text's.
-    prefix_len: usize,
+    /// Rows that are trained, where all of them stand in one place; else `placed` says how many.
+    n_row: usize,
+    /// Positions that rows take.
+    taken: Taken,
     /// The prefix of an encoder-decoder.
     placed: Option<PlacedPlan>,
     /// Tokens of the init text.
@@ -124,18 +126,22 @@ impl Job {
             Some(_) if config.run.method == MethodName::Prefix => Some(PlacedPlan::new(&config, &source)?),
             _ => None,
         };
-        let prefix_len = match &placed {
-            Some(placed) => config.places.first_position(placed.decoder_len()),
+        let n_row = match &placed {
             None if config.run.method.has_rows() => {
                 config.prefix.num_virtual_tokens.unwrap_or(init_tokens.len())
             }
-            None => 0,
+            _ => 0,
         };
-        if prefix_len >= spec.max_positions {
-            bail!(
-                "a prefix of {prefix_len} rows leaves nothing of the model's {} positions",
-                spec.max_positions
-            );
+        let taken = match (&placed, spec.encoder) {
+            (Some(placed), _) => {
+                Taken { encoder: 0, decoder: config.places.first_position(placed.decoder_len()) }
+            }
+            (None, Some(_)) => Taken { encoder: n_row, decoder: 0 },
+            (None, None) => Taken { encoder: 0, decoder: n_row },
+        };
+        let most = taken.encoder.max(taken.decoder);
+        if most >= spec.max_positions {
+            bail!("a prefix of {most} rows leaves nothing of the model's {} positions", spec.max_positions);
         }
         let train = match config.train_data.max_train_samples {
             Some(count) => train.take_pairs(count, config.seed),
@@ -150,7 +156,7 @@ impl Job {
             special: &source.special,
             format: &config.text,
             max_positions: spec.max_positions,
-            prefix_len,
+            taken,
             max_length: config.data.max_length,
             max_source_tokens: config.data.max_source_tokens,
         };
@@ -165,7 +171,8 @@ impl Job {
             train,
             valid,
             fingerprint,
-            prefix_len,
+            n_row,
+            taken,
             placed,
             init_tokens,
             train_pairs: train_pairs.pairs,
@@ -255,7 +262,7 @@ impl Job {
         let metric = &self.config.training.metric_for_best_model;
         match &self.valid {
             Some(valid) if metric != EVAL_LOSS => {
-                Ok(Some(GeneratedMetrics::new(metric, &self.config, &self.source, valid, self.prefix_len)?))
+                Ok(Some(GeneratedMetrics::new(metric, &self.config, &self.source, valid, self.taken)?))
             }
             _ => Ok(None),
         }
