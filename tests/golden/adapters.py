@@ -24,7 +24,8 @@ def load(name, **options):
 def load_folder(folder, **options):
     is_encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
     kind = AutoModelForSeq2SeqLM if is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(folder, dtype=torch.float32, **options).eval()
+    loaded = kind.from_pretrained(folder, dtype=torch.float32, **options)
+    return (loaded[0].eval(), loaded[1]) if isinstance(loaded, tuple) else loaded.eval()  # with `output_loading_info`
 
 
 def pairs_of(name):

@@ -263,7 +263,8 @@ impl ModelFiles {
         Ok(Some((fs_err::read(self.path.join("config.json"))?, others)))
     }
 
-    /// Tensors that no method trains but a whole model holds, where the files have them.
+    /// Tensors that no method trains but a whole model holds, where the files have them; of a Pegasus its tables of sines in any
+    /// case.
     ///
     /// # Errors
     /// A tensor that cannot be read.
@@ -272,10 +273,15 @@ impl ModelFiles {
         let mut tensors = Vec::new();
         for name in self.spec.constant_tensors() {
             let stored = names.resolve(&self.weights, &name);
+            // `transformers` computes a table of sines that a file lacks, but of Pegasus alone it calls it missing.
+            let is_missed = self.spec.family == Family::Pegasus && name.ends_with("embed_positions.weight");
             if let Some(info) = self.weights.info(&stored) {
                 let shape = info.shape().to_vec();
                 let values = self.weights.read_shaped(&stored, &shape)?.to_f32();
                 tensors.push((name, shape, values));
+            } else if is_missed {
+                let shape = vec![self.spec.max_positions, self.spec.d_model];
+                tensors.push((name, shape, sinusoidal_table(self.spec.max_positions, self.spec.d_model)));
             }
         }
         Ok(tensors)

@@ -7,7 +7,7 @@ rows of the encoder get zeros, those of the decoder the bias of positions 0..P-1
 length), those of cross-attention none. The decoder's text starts at position P (`after_prefix`), learned and sinusoidal positions alike.
 
 Everything but the weights is computed in f64. Sequences run alone. Outputs of generation are by a plain greedy and a plain beam search over whole forward passes (no cache), compared with
-`generate` of transformers where no rows are attached.
+`generate` of transformers where no rows are attached. `configs`: generation configs with what published models name, and what `generate` makes of them.
 """
 import json
 import math
@@ -17,7 +17,7 @@ import sys
 import torch
 from torch.nn import functional as F
 from transformers import (
-    BartConfig, BartForConditionalGeneration, MarianConfig, MarianMTModel, MBartConfig, MBartForConditionalGeneration, PegasusConfig,
+    BartConfig, BartForConditionalGeneration, GenerationConfig, MarianConfig, MarianMTModel, MBartConfig, MBartForConditionalGeneration, PegasusConfig,
     PegasusForConditionalGeneration, T5Config, T5ForConditionalGeneration,
 )
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -192,6 +192,28 @@ def pairs(seed, eos):
     return made
 
 
+def generation_configs(eos, frequent):
+    """Settings that published generation configs have; `frequent` are tokens that beams like."""
+    return [
+        {"num_beams": 3, "max_length": 10, "min_length": 6, "length_penalty": 2.0, "no_repeat_ngram_size": 2, "early_stopping": True, "forced_eos_token_id": eos},
+        {"num_beams": 3, "max_new_tokens": 8, "renormalize_logits": True, "repetition_penalty": 1.5, "bad_words_ids": [[frequent[0]], frequent[1:3]],
+         "length_penalty": 0.8, "early_stopping": "never"},
+        {"num_beams": 2, "max_new_tokens": 7, "min_new_tokens": 4, "forced_bos_token_id": 11, "forced_eos_token_id": eos, "early_stopping": False},
+        {"num_beams": 1, "max_new_tokens": 6, "renormalize_logits": True, "bad_words_ids": [[frequent[0]]], "no_repeat_ngram_size": 1},
+    ]
+
+
+def by_config(model, source, config):
+    c = model.config
+    special = {"eos_token_id": c.eos_token_id, "pad_token_id": c.pad_token_id, "decoder_start_token_id": c.decoder_start_token_id}
+    own = GenerationConfig(**special, do_sample=False, return_dict_in_generate=True, output_scores=True, **config)
+    out = model.generate(torch.tensor([source]), generation_config=own)
+    found = {"ids": out.sequences[0].tolist()[1:]}
+    if config["num_beams"] > 1:
+        found["score"] = out.sequences_scores[0].item()
+    return found
+
+
 def main():
     case = {"versions": VERSIONS, "prefix_len": PREFIX_LEN, "label_smoothing_factor": 0.1, "models": {}}
     tensors = {}
@@ -278,6 +300,15 @@ def main():
             for source, _ in data[:4]:
                 out = model.generate(torch.tensor([source]), num_beams=3, length_penalty=1.0, early_stopping=False, return_dict_in_generate=True, output_scores=True, **common)
                 entry["beams"].append({"ids": out.sequences[0].tolist()[1:], "score": out.sequences_scores[0].item()})
+            likes = entry["beams"][0]["ids"]
+            configs = generation_configs(eos, [likes[0], likes[1], likes[2]])
+            # `generate` fills in what a config does not say from the model's own.
+            own = model.generation_config.forced_eos_token_id
+            configs = [config | ({} if own is None else {"forced_eos_token_id": own}) for config in configs]
+            entry["configs"] = [{"config": config, "outputs": [by_config(model, source, config) for source, _ in data[:4]]} for config in configs]
+            # It matters: without it sums of log-probabilities lack what other rules took away.
+            plain = {k: v for k, v in configs[1].items() if k != "renormalize_logits"}
+            assert any(abs(by_config(model, source, plain)["score"] - with_it["score"]) > 1e-3 for (source, _), with_it in zip(data, entry["configs"][1]["outputs"]))
         case["models"][name] = entry
     save_file({k: v.contiguous().float() for k, v in tensors.items()}, os.path.join(FOLDER, "case.safetensors"))
     with open(os.path.join(FOLDER, "case.json"), "w") as out:

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json as value};
 
 use crate::common::*;
+use crate::families::check_every_method;
 
 fn model() -> PathBuf {
     repository().join("tests/golden/transliteration/model")
@@ -194,26 +195,10 @@ fn what_an_encoder_cannot_read_and_settings_of_the_other_kind_are_errors_that_na
 
 /// Its `final_logits_bias` bars tokens by minus infinity, which nothing trains and everything must carry.
 #[test]
-fn every_baseline_trains_is_saved_and_answers() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+fn every_method_trains_resumes_to_the_bit_generates_evaluates_and_is_inspected() {
     let model = model().display().to_string();
-    write(
-        folder,
-        "pairs.jsonl",
-        lines(|word| value!({"prompt": word["word"], "completion": word["greedy_text"]})),
-    );
-    let word = text(&words()[0], "word");
-    for method in ["lora", "adapter", "top-layers", "fine-tune"] {
-        let train = ["train", "--model", &model, "--train", "pairs.jsonl", "--precision", "f32"];
-        done(folder, &[&train[..], &["--method", method, "--max-steps", "2", "--out", method]].concat());
-        let ran = done(folder, &generate(&model, &["--adapter", method, "--prompt", &word]));
-        assert!(!ran.stdout.trim().is_empty(), "{method}");
-        done(folder, &["inspect", method]);
-    }
-    let ran = done(folder, &generate("fine-tune", &["--prompt", &word]));
-    let adapted = done(folder, &generate(&model, &["--adapter", "fine-tune", "--prompt", &word]));
-    assert_eq!(ran.stdout, adapted.stdout);
+    let pairs = lines(|word| value!({"prompt": word["word"], "completion": word["greedy_text"]}));
+    check_every_method(&model, &pairs);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod demo_bench;
 mod disk_full;
 mod encoder_decoder;
 mod eval_score;
+mod families;
 mod generate;
 mod help;
 mod inspect;

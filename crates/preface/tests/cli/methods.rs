@@ -36,48 +36,56 @@ fn tensors(folder: &Path, out: &str) -> Vec<u8> {
 fn every_method_trains_resumes_to_the_bit_generates_evaluates_and_is_inspected() {
     for (method, settings) in METHODS {
         let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        write_pairs(folder, "train.jsonl", 20);
-        let mut args = train("run", settings);
-        args.extend(["--method", method, "--max-steps", "8", "--set", "save_steps=3"]);
-        let ran = done(folder, &args);
-        // Lines are as wide as a terminal.
-        let announced = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(announced.contains("parameters trained, "), "{method}: {}", ran.stderr);
-        assert!(announced.contains(" stored ("), "{method}: {}", ran.stderr);
-
-        // As if it had been killed behind its last checkpoint.
-        let unbroken = tensors(folder, "run");
-        for file in ["result.json", "adapter_model.safetensors", "adapter_config.json", "model.safetensors"] {
-            let path = folder.join("run").join(file);
-            if path.exists() {
-                fs_err::remove_file(path).unwrap();
-            }
-        }
-        let resumed = done(folder, &["train", "--out", "run", "--resume"]);
-        assert!(resumed.stderr.contains("going on after step 6"), "{method}: {}", resumed.stderr);
-        assert!(tensors(folder, "run") == unbroken, "{method} {settings:?}: other bytes");
-
-        let from_scratch = settings.contains(&"--from-scratch");
-        let with: &[&str] = match from_scratch {
-            true => &["--model", "run"],
-            false => &["--model", MODEL, "--adapter", "run"],
-        };
-        let generate = ["generate", "--prompt", "A", "--max-new-tokens", "4", "--json"];
-        let answer = done(folder, &[&generate[..], with].concat()).stdout;
-        if method == "fine-tune" && !from_scratch {
-            // It is also a model of its own.
-            let own = done(folder, &[&generate[..], &["--model", "run"]].concat()).stdout;
-            assert_eq!(json(own.trim())["token_ids"], json(answer.trim())["token_ids"]);
-        }
-        let eval =
-            ["eval", "--data", "train.jsonl", "--max-samples", "2", "--metrics", "perplexity", "--json"];
-        let result = done(folder, &[&eval[..], with].concat()).stdout;
-        assert!(json(result.trim())["scores"][0]["score"].as_f64().unwrap().is_finite(), "{method}");
-        let inspected = done(folder, &["inspect", "run", "--json"]).stdout;
-        let checks = json(inspected.trim())["checks"].clone();
-        assert!(checks.as_array().unwrap().iter().all(|check| check["ok"] == true), "{method}: {checks}");
+        write_pairs(folder.path(), "train.jsonl", 20);
+        check_method(folder.path(), MODEL, method, settings, 8);
     }
+}
+
+/// Trains on `train.jsonl`, then does with the result whatever can be done with one.
+pub fn check_method(folder: &Path, model: &str, method: &str, settings: &[&str], n_step: usize) {
+    let case = format!("{model} {method} {settings:?}");
+    let (max_steps, save_steps) = (n_step.to_string(), format!("save_steps={}", n_step.div_ceil(3)));
+    let last_saved = (n_step - 1) / n_step.div_ceil(3) * n_step.div_ceil(3);
+    let of_model = |arg| if arg == MODEL { model } else { arg };
+    let mut args: Vec<&str> = train("run", settings).into_iter().map(of_model).collect();
+    args.extend(["--method", method, "--max-steps", &max_steps, "--set", &save_steps]);
+    let ran = done(folder, &args);
+    // Lines are as wide as a terminal.
+    let announced = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(announced.contains("parameters trained, "), "{case}: {}", ran.stderr);
+    assert!(announced.contains(" stored ("), "{case}: {}", ran.stderr);
+
+    // As if it had been killed behind its last checkpoint.
+    let unbroken = tensors(folder, "run");
+    for file in ["result.json", "adapter_model.safetensors", "adapter_config.json", "model.safetensors"] {
+        let path = folder.join("run").join(file);
+        if path.exists() {
+            fs_err::remove_file(path).unwrap();
+        }
+    }
+    let resumed = done(folder, &["train", "--out", "run", "--resume"]);
+    let going_on = format!("going on after step {last_saved}");
+    assert!(resumed.stderr.contains(&going_on), "{case}: {}", resumed.stderr);
+    assert!(tensors(folder, "run") == unbroken, "{case}: other bytes");
+
+    let from_scratch = settings.contains(&"--from-scratch");
+    let with: &[&str] = match from_scratch {
+        true => &["--model", "run"],
+        false => &["--model", model, "--adapter", "run"],
+    };
+    let generate = ["generate", "--prompt", "A", "--max-new-tokens", "4", "--json"];
+    let answer = done(folder, &[&generate[..], with].concat()).stdout;
+    if method == "fine-tune" && !from_scratch {
+        // It is also a model of its own.
+        let own = done(folder, &[&generate[..], &["--model", "run"]].concat()).stdout;
+        assert_eq!(json(own.trim())["token_ids"], json(answer.trim())["token_ids"], "{case}");
+    }
+    let eval = ["eval", "--data", "train.jsonl", "--max-samples", "2", "--metrics", "perplexity", "--json"];
+    let result = done(folder, &[&eval[..], with].concat()).stdout;
+    assert!(json(result.trim())["scores"][0]["score"].as_f64().unwrap().is_finite(), "{case}");
+    let inspected = done(folder, &["inspect", "run", "--json"]).stdout;
+    let checks = json(inspected.trim())["checks"].clone();
+    assert!(checks.as_array().unwrap().iter().all(|check| check["ok"] == true), "{case}: {checks}");
 }
 
 #[test]
