@@ -202,6 +202,46 @@ fn every_method_trains_resumes_to_the_bit_generates_evaluates_and_is_inspected()
 }
 
 #[test]
+fn rows_among_what_the_encoder_reads_need_room_there_and_a_model_of_its_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = model().display().to_string();
+    let word = text(&words()[0], "word");
+    let n_token = word.chars().count();
+    write(folder, "pair.jsonl", value!({"prompt": word, "completion": "a"}).to_string());
+    let train = |rows: usize, out: &str, more: &[&str]| -> Vec<String> {
+        let rows = rows.to_string();
+        let args = ["train", "--model", &model, "--train", "pair.jsonl", "--max-steps", "1", "--out", out];
+        let method = ["--method", "prompt-tuning", "--num-virtual-tokens", &rows, "--precision", "f32"];
+        args.iter().chain(&method).chain(more).map(|arg| (*arg).to_owned()).collect()
+    };
+    let refuse = |args: Vec<String>, parts: &[&str]| {
+        refused(folder, &args.iter().map(String::as_str).collect::<Vec<_>>(), 1, parts);
+    };
+    // The encoder has 64 positions.
+    refuse(train(64, "none", &[]), &["64 rows", "64 positions"]);
+    let rows = 64 - n_token + 1;
+    let room = format!("max_source_tokens = {}", n_token - 1);
+    let beside = format!("{n_token} tokens and {rows} trained rows beside them");
+    refuse(train(rows, "none", &[]), &["pair.jsonl, line 1", &beside, "64 positions", &room]);
+    assert!(!folder.join("none").exists());
+    let args = train(rows - 1, "full", &[]);
+    done(folder, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    // Whatever is generated: the decoder has its positions for itself.
+    let answer = generate(&model, &["--adapter", "full", "--prompt", &word, "--max-new-tokens", "64"]);
+    done(folder, &answer);
+    let longer = format!("{word}{word}");
+    refused(folder, &generate(&model, &["--adapter", "full", "--prompt", &longer]), 1, &["trained rows"]);
+    let cut = ["--adapter", "full", "--prompt", &longer, "--max-source-tokens", "3"];
+    done(folder, &generate(&model, &cut));
+    // Before a decoder-only model, with and without the file that says what it was trained on.
+    let other = ["generate", "--model", MODEL, "--adapter", "full", "--prompt", "a"];
+    refused(folder, &other, 1, &["encoder of 6 layers"]);
+    fs_err::remove_file(folder.join("full/preface.json")).unwrap();
+    refused(folder, &other, 1, &["`task_type` = SEQ_2_SEQ_LM", "decoder-only"]);
+}
+
+#[test]
 fn a_step_is_measured_with_rows_in_any_place() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
