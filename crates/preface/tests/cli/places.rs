@@ -186,12 +186,6 @@ fn settings_that_do_not_fit_the_model_are_refused_by_name() {
             2,
             ["`num_virtual_tokens_decoder`", "at least 1"],
         ),
-        (
-            model.as_str(),
-            ["--method", "prompt-tuning"],
-            1,
-            ["is an encoder-decoder", "method = prefix, adapter"],
-        ),
     ] {
         let more: Vec<&str> = more.into();
         refused(&folder, &train(model, "run", &more), code, &parts);
