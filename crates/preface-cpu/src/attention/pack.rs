@@ -38,9 +38,10 @@ pub struct Form {
 }
 
 impl Form {
-    /// Pairs of bf16 where the queries are stored so and an instruction multiplies them.
+    /// Pairs of bf16 where all rows are stored so and an instruction multiplies them.
     pub fn new<S: Simd>(call: &Call<'_>) -> Self {
-        let in_bf16 = call.sources[call.query.buffer].element == Element::Bf16;
+        // Rows in `f32`, a prefix above all, would be rounded first: gradients then turn by more than a percent.
+        let in_bf16 = call.sources.iter().all(|source| source.element == Element::Bf16);
         let words = if in_bf16 && S::MULTIPLIES_PAIRS { Words::Pairs } else { Words::Floats };
         Self { words, pad: Padded::new::<S>(call.shape.head_dim) }
     }
