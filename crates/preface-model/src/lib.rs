@@ -5,6 +5,7 @@
 //! method has trained reaches the model only as [`Attachments`].
 #![forbid(unsafe_code)]
 
+mod assemble;
 mod attachments;
 mod batch;
 mod builtin;

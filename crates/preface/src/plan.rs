@@ -9,13 +9,14 @@
 //!
 //! Rows are counted by running a step over a backend that only counts, so the plan cannot forget what the layers keep.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
 use preface_backend::Counting;
 use preface_cpu::CpuBackend;
-use preface_model::{Model, ModelFiles};
+use preface_model::{Attachments, Model, ModelFiles};
 use preface_train::{GradientSum, TokenPair, accumulate};
 use preface_tune::Method;
 
@@ -79,6 +80,8 @@ pub struct Planner {
     /// Shapes only.
     pub model: Model<Counting>,
     counting: Counting,
+    /// Of what products take.
+    bytes_per_number: usize,
 }
 
 impl Planner {
@@ -95,7 +98,7 @@ impl Planner {
         let counting = Counting::new(Arc::new(size_of), precision.bytes());
         let mut model = files.outline(counting.clone(), engine::training_format(compute)?)?;
         model.set_recompute(recompute);
-        Ok(Self { model, counting })
+        Ok(Self { model, counting, bytes_per_number: precision.bytes() })
     }
 
     /// Counts a step over `pairs`.
@@ -114,6 +117,25 @@ impl Planner {
         let wanted = GradientSum { grads: Some(&mut grads), ..wanted };
         accumulate(&self.model, &attachments, method.segment(), pairs, max_tokens_per_batch, wanted)?;
         Ok(())
+    }
+
+    /// Bytes of the inputs that are kept of all pairs, where `attachments` leave something below them as it is: the
+    /// encoder's output for each source, or the input of the lowest trained block for each sequence.
+    pub fn kept_inputs<'a>(
+        &self,
+        attachments: &Attachments<Counting>,
+        pairs: impl Iterator<Item = &'a TokenPair>,
+    ) -> usize {
+        let spec = self.model.spec();
+        let n_token: usize = match spec.encoder {
+            Some(_) if attachments.encoder_is_constant() => {
+                let sources: HashSet<&[u32]> = pairs.map(|pair| pair.source.as_slice()).collect();
+                sources.iter().map(|source| source.len()).sum()
+            }
+            None if attachments.n_frozen_block(spec.n_layer) > 0 => pairs.map(TokenPair::n_token).sum(),
+            _ => 0,
+        };
+        (n_token * spec.d_model * self.bytes_per_number).min(INPUT_CACHE_BYTES)
     }
 
     /// What was counted, with the parameters of the method, their two moments, and `n_more` vectors of the same length.

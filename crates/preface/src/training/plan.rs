@@ -1,15 +1,12 @@
 //! What a run will need of memory, and what to do where there is not enough.
 
-use std::collections::HashSet;
-
 use anyhow::{Result, bail};
 use preface_backend::Dropout;
 use preface_train::{GradientSum, TokenPair, TrainSettings, evaluate_loss, largest_step};
 
 use super::Job;
 use super::method::Numbers;
-use crate::engine;
-use crate::plan::{INPUT_CACHE_BYTES, MemoryPlan, Planner};
+use crate::plan::{MemoryPlan, Planner};
 use crate::ui;
 
 impl Job {
@@ -43,17 +40,7 @@ impl Job {
         // Of the other methods the gradient lies in the step's rows, which are counted.
         let own_gradient = usize::from(self.config.run.method.has_rows());
         let mut plan = planner.plan(&*method, best + own_gradient);
-        let (spec, pairs) = (planner.model.spec(), self.train_pairs.iter().chain(&self.valid_pairs));
-        let n_token: usize = match spec.encoder {
-            Some(_) if attachments.encoder_is_constant() => {
-                let sources: HashSet<&[u32]> = pairs.map(|pair| pair.source.as_slice()).collect();
-                sources.iter().map(|source| source.len()).sum()
-            }
-            None if attachments.n_frozen_block(spec.n_layer) > 0 => pairs.map(TokenPair::n_token).sum(),
-            _ => 0,
-        };
-        let precision = engine::options(&self.config.compute)?.precision;
-        plan.inputs = (n_token * spec.d_model * precision.bytes()).min(INPUT_CACHE_BYTES);
+        plan.inputs = planner.kept_inputs(&attachments, self.train_pairs.iter().chain(&self.valid_pairs));
         Ok(plan)
     }
 

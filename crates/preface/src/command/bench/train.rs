@@ -119,7 +119,10 @@ fn plan(
         planner.step(&mut *method, &pairs, n_token(batch), wanted)?;
     }
     let own_gradient = usize::from(args.method == BenchMethod::Prefix);
-    Ok(planner.plan(&*method, own_gradient))
+    let mut plan = planner.plan(&*method, own_gradient);
+    let attachments = method.attach(&mut planner.model);
+    plan.inputs = planner.kept_inputs(&attachments, batches.iter().flatten());
+    Ok(plan)
 }
 
 fn method(files: &ModelFiles, args: &BenchTrainArgs) -> Result<Box<dyn Method<CpuBackend>>> {
