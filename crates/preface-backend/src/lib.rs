@@ -226,6 +226,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn update_vector(&self, values: &[f32], vector: &mut Self::Vector);
     /// Whether weights keep every bit of what [`Backend::update`] puts into them.
     fn weights_are_exact(&self) -> bool;
+    /// Gives free memory that is kept for rows back to the system.
+    fn give_back(&self) {}
     /// Uploads which mask falls on each row.
     fn masks(&self, rows: &[RowMask]) -> Self::Masks;
     /// `out[i, j] = x[i, j] * factor(masks[i], probability, layer, j)`: dropout, and its own backward.

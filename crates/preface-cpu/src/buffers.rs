@@ -45,6 +45,11 @@ impl Buffers {
         Buffer { lines: lines.unwrap_or_else(|| bytemuck::zeroed_vec(size)), home: self.clone() }
     }
 
+    /// Gives up what is free.
+    pub fn give_back(&self) {
+        self.lock().give_back();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Free> {
         // Every update is complete when the lock is released, panics or not.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,6 +57,11 @@ impl Buffers {
 }
 
 impl Free {
+    fn give_back(&mut self) {
+        self.by_size.clear();
+        self.n_free_line = 0;
+    }
+
     fn reuse(&mut self, size: usize) -> Option<Vec<Line>> {
         let (_, buffers) =
             self.by_size.range_mut(size..=2 * size).find(|(_, buffers)| !buffers.is_empty())?;
@@ -68,8 +78,7 @@ impl Free {
         if largest.is_some_and(|(largest, _)| *largest < size)
             && self.n_used_line + self.n_free_line > allowed
         {
-            self.by_size.clear();
-            self.n_free_line = 0;
+            self.give_back();
         }
         while self.n_used_line + self.n_free_line > allowed {
             let Some(mut largest) = self.by_size.last_entry() else { break };
@@ -157,6 +166,18 @@ mod tests {
         let _larger = buffers.take(160);
         let free = buffers.lock();
         assert_eq!((free.n_used_line, free.n_free_line, free.most_used), (160, 0, 512));
+    }
+
+    #[test]
+    fn what_is_given_back_is_free_no_more_and_what_is_used_stays() {
+        let buffers = Buffers::default();
+        let used = buffers.take(128);
+        drop(buffers.take(1024));
+        buffers.give_back();
+        let free = buffers.lock();
+        assert_eq!((free.n_used_line, free.n_free_line, free.by_size.len()), (128, 0, 0));
+        drop(free);
+        drop(used);
     }
 
     #[test]

@@ -424,6 +424,10 @@ impl Backend for CpuBackend {
         self.precision == Precision::F32
     }
 
+    fn give_back(&self) {
+        self.buffers.give_back();
+    }
+
     fn masks(&self, rows: &[RowMask]) -> CpuMasks {
         CpuMasks(rows.to_vec())
     }

@@ -177,6 +177,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// See [`TrainError`]; checkpoints written before stay.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let end = self.run_steps(observer)?;
+        self.method.detach(self.model);
         if end == End::Interrupted {
             observer.checkpoint(&self.save()?);
         } else if self.settings.load_best_model_at_end && !self.best_parameters.is_empty() {
@@ -245,7 +246,6 @@ impl<'a, B: Backend> Trainer<'a, B> {
         };
         let budget = settings.max_tokens_per_batch;
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, budget, wanted)?;
-        self.method.detach(self.model);
         let weight = sum.weight(settings.loss_norm);
         let mut gradient = self.method.gradient(self.model, grads);
 
@@ -262,7 +262,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
         for g in gradient.iter_mut() {
             *g *= scale;
         }
-        self.adam.step(learning_rate as f32, self.method.parameters_mut().values_mut(), &gradient);
+        let mut update = self.adam.update(learning_rate as f32);
+        self.method.update(self.model, &mut |first, values| {
+            update.part(first, values, &gradient[first..first + values.len()]);
+        });
         self.step += 1;
         self.pairs += sum.n_pair as u64;
         self.tokens += sum.n_token as u64;
@@ -290,7 +293,6 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 .map_err(|source| TrainError::Evaluator { step: self.step, source })?,
             None => Vec::new(),
         };
-        self.method.detach(self.model);
         let metric = &self.settings.metric_for_best_model;
         let named = std::iter::once((EVAL_LOSS.to_owned(), eval_loss)).chain(scores.iter().cloned());
         let Some((_, value)) = named.clone().find(|(name, _)| name == metric) else {
@@ -305,6 +307,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         });
         if is_best {
             self.best = Some(Best { step: self.step, metric: metric.clone(), value });
+            self.method.detach(self.model);
             self.best_parameters = self.method.parameters().values().to_vec();
             self.evaluations_without_gain = 0;
         } else {
@@ -314,7 +317,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         Ok(EvaluationLog { step: self.step, eval_loss, scores, is_best })
     }
 
-    fn save(&self) -> Result<PathBuf, CheckpointError> {
+    fn save(&mut self) -> Result<PathBuf, CheckpointError> {
+        self.method.detach(self.model);
         self.checkpoint().write(&self.run_folder, self.settings.save_total_limit)
     }
 

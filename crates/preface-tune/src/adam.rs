@@ -74,18 +74,48 @@ impl Adam {
     /// If the lengths differ.
     pub fn step(&mut self, learning_rate: f32, parameters: &mut [f32], gradient: &[f32]) {
         assert_eq!(parameters.len(), self.first.len(), "parameters of this optimizer");
-        assert_eq!(gradient.len(), self.first.len(), "gradient of the parameters");
+        self.update(learning_rate).part(0, parameters, gradient);
+    }
+
+    /// One update that is made part by part.
+    pub fn update(&mut self, learning_rate: f32) -> Update<'_> {
         self.n_step += 1;
-        let AdamSettings { beta_1, beta_2, epsilon, weight_decay } = self.settings;
+        let AdamSettings { beta_1, beta_2, weight_decay, .. } = self.settings;
         // In f64, as Python computes them: the second correction is about 1e-3 in the first step.
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.n_step as f64);
-        let step_size = (f64::from(learning_rate) / correction(beta_1)) as f32;
-        let second_scale = (1.0 / correction(beta_2).sqrt()) as f32;
-        let kept = 1.0 - learning_rate * weight_decay;
+        Update {
+            step_size: (f64::from(learning_rate) / correction(beta_1)) as f32,
+            second_scale: (1.0 / correction(beta_2).sqrt()) as f32,
+            kept: 1.0 - learning_rate * weight_decay,
+            adam: self,
+        }
+    }
+}
+
+/// An update that has begun: each part is to be handed in once.
+pub struct Update<'a> {
+    adam: &'a mut Adam,
+    step_size: f32,
+    second_scale: f32,
+    kept: f32,
+}
+
+impl Update<'_> {
+    /// The update of the parameters from number `first` on.
+    ///
+    /// # Panics
+    /// If the lengths differ, or there are more than the optimizer knows.
+    pub fn part(&mut self, first: usize, parameters: &mut [f32], gradient: &[f32]) {
+        assert_eq!(gradient.len(), parameters.len(), "gradient of the parameters");
+        let Self { adam, step_size, second_scale, kept } = self;
+        let (step_size, second_scale, kept) = (*step_size, *second_scale, *kept);
+        let AdamSettings { beta_1, beta_2, epsilon, .. } = adam.settings;
+        let range = first..first + parameters.len();
+        let (first, second) = (&mut adam.first[range.clone()], &mut adam.second[range]);
         parameters
             .par_chunks_mut(CHUNK)
             .zip(gradient.par_chunks(CHUNK))
-            .zip(self.first.par_chunks_mut(CHUNK).zip(self.second.par_chunks_mut(CHUNK)))
+            .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
             .for_each(|((parameters, gradient), (first, second))| {
                 for (((p, g), m), v) in parameters.iter_mut().zip(gradient).zip(first).zip(second) {
                     *m = beta_1 * *m + (1.0 - beta_1) * g;
@@ -108,6 +138,21 @@ mod tests {
         for (got, want) in parameters.iter().zip([0.9, -1.9, 0.4]) {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }
+    }
+
+    #[test]
+    fn an_update_in_parts_is_that_of_the_whole() {
+        let settings = AdamSettings { weight_decay: 0.1, ..AdamSettings::default() };
+        let (mut whole, mut parts) = (Adam::new(5, settings), Adam::new(5, settings));
+        let (mut want, mut got) = ([1.0, -2.0, 0.5, 3.0, 0.25], [1.0, -2.0, 0.5, 3.0, 0.25]);
+        for gradient in [[3.0, -0.01, 1e-3, 0.5, -7.0], [0.5, 0.25, -1.0, 2.0, 0.0]] {
+            whole.step(0.1, &mut want, &gradient);
+            let mut update = parts.update(0.1);
+            update.part(2, &mut got[2..], &gradient[2..]);
+            update.part(0, &mut got[..2], &gradient[..2]);
+        }
+        assert_eq!(got, want);
+        assert_eq!(parts, whole);
     }
 
     #[test]

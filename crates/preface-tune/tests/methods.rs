@@ -341,7 +341,15 @@ fn a_model_that_rounds_nothing_holds_the_only_weights_until_they_are_taken_back_
         assert!(method.lends(&model));
         method.attach(&mut model);
         assert!(method.parameters().values().is_empty(), "{name}: a second copy");
+        let mut n_changed = 0;
+        method.update(&mut model, &mut |first, values| {
+            assert_eq!(values, &before[first..first + values.len()], "{name}");
+            values.iter_mut().for_each(|value| *value *= 2.0);
+            n_changed += values.len();
+        });
+        assert_eq!(n_changed, before.len(), "{name}");
         method.detach(&model);
+        let before: Vec<f32> = before.iter().map(|value| value * 2.0).collect();
         assert_eq!(method.parameters().values(), before, "{name}");
         // Again without an attach in between: nothing was lent.
         method.detach(&model);

@@ -141,17 +141,13 @@ impl Planner {
     /// What was counted, with the parameters of the method, their two moments, and `n_more` vectors of the same length.
     pub fn plan(&self, method: &dyn Method<Counting>, n_more: usize) -> MemoryPlan {
         let vector = method.parameters().n_number() * size_of::<f32>();
-        let rows = self.counting.rows_peak();
-        // Parameters that the model holds are no vector of their own until its rows are gone, but for the gradient.
-        let (n_vector, step) = match method.lends(&self.model) {
-            true => (2 + n_more, rows.max(2 * vector)),
-            false => (3 + n_more, rows),
-        };
+        // Parameters that the model holds are a vector of their own only when the step's rows are gone.
+        let n_vector = if method.lends(&self.model) { 2 + n_more } else { 3 + n_more };
         MemoryPlan {
             program: measure::resident_memory_bytes().unwrap_or(0) as usize,
             weights: self.counting.weight_total(),
             parameters: n_vector * vector,
-            step,
+            step: self.counting.rows_peak(),
             inputs: 0,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The vector holds `f32` masters in the model's own order, which is that of the flat gradient: nothing is moved between the
 //! backward and the optimizer. [`Method::attach`] puts the masters into the model, rounded to what its products take; a model
-//! that rounds nothing has the only copy until [`Method::detach`], so that a backward in `f32` needs the weights once. A head
+//! that rounds nothing has the only copy until [`Method::detach`], so that training in `f32` needs the weights once. A head
 //! that is the embedding is one matrix with one gradient.
 
 use preface_backend::Backend;
@@ -174,10 +174,26 @@ impl<B: Backend> Method<B> for FineTune {
         model.backend().weights_are_exact()
     }
 
+    fn update(&mut self, model: &mut Model<B>, change: &mut dyn FnMut(usize, &mut [f32])) {
+        if !self.parameters.values().is_empty() {
+            return change(0, self.parameters.values_mut());
+        }
+        for (site, place) in self.places() {
+            let (mut weight, mut bias) = model.read_parameters(site);
+            change(place.weight, &mut weight);
+            if let (Some(first), Some(bias)) = (place.bias, &mut bias) {
+                change(first, bias);
+            }
+            model.update_parameters(site, &weight, bias.as_deref());
+        }
+    }
+
     fn detach(&mut self, model: &Model<B>) {
         if !self.parameters.values().is_empty() {
             return;
         }
+        // What a step needed, and the next one will ask for again.
+        model.backend().give_back();
         let Self { shapes, parameters, .. } = self;
         parameters.restore(shapes.iter().map(ParameterShape::n_parameter), |module, values| {
             let (weight, bias) = model.read_parameters(shapes[module].site);

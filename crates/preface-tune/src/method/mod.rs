@@ -70,6 +70,11 @@ pub trait Method<B: Backend>: Send {
         false
     }
 
+    /// Lets `change` have all parameters, wherever they are: pieces of the vector, each with the place of its first number.
+    fn update(&mut self, _model: &mut Model<B>, change: &mut dyn FnMut(usize, &mut [f32])) {
+        change(0, self.parameters_mut().values_mut());
+    }
+
     /// Takes back what [`Method::attach`] lent.
     fn detach(&mut self, _model: &Model<B>) {}
 

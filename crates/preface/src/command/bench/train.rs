@@ -235,7 +235,6 @@ impl<'a> Step<'a> {
             Ok(sum.loss / sum.weight(LossNorm::PerToken))
         };
         let (whole, split) = (loss(whole)?, loss(single)?);
-        self.method.detach(self.model);
         let tolerance = split_tolerance(self.model.backend().describe().precision);
         let is_same = (whole - split).abs() <= tolerance * whole.abs();
         ensure!(
@@ -257,13 +256,15 @@ impl<'a> Step<'a> {
             masks: &|_| None,
         };
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
-        self.method.detach(self.model);
         let mut gradient = self.method.gradient(self.model, grads);
         let weight = sum.weight(LossNorm::PerToken);
         let norm = gradient_norm(&gradient) / weight;
         let scale = ((MAX_GRAD_NORM / norm).min(1.0) / weight) as f32;
         gradient.iter_mut().for_each(|g| *g *= scale);
-        self.adam.step(LEARNING_RATE, self.method.parameters_mut().values_mut(), &gradient);
+        let mut update = self.adam.update(LEARNING_RATE);
+        self.method.update(self.model, &mut |first, values| {
+            update.part(first, values, &gradient[first..first + values.len()]);
+        });
         Ok(sum)
     }
 }
