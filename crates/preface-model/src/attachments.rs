@@ -341,7 +341,8 @@ impl<B: Backend> Segment<B> {
             let is_empty = rows.get(place).is_empty();
             assert!(is_empty || spec.stack(place).is_some(), "rows for the {place}, which the model lacks");
         }
-        let rows = PerPlace::new(|place| backend.rows_from(rows.get(place), width(place), Storage::Exact));
+        // As the text's keys and values are.
+        let rows = PerPlace::new(|place| backend.rows_from(rows.get(place), width(place), Storage::Compact));
         Self { prefix_len, first_position, rows }
     }
 }

@@ -171,7 +171,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// # Errors
     /// A token outside the vocabulary, a sequence that becomes longer than the model's positions, or one that has no
     /// encoder's output though the model has an encoder.
-    pub fn extend(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<f32>, ModelError> {
+    pub fn extend(&mut self, feeds: &[Feed<'_>]) -> Result<B::Host, ModelError> {
         let x = self.run(feeds, true)?;
         Ok(self.model.head_logits(&x))
     }
@@ -215,6 +215,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
         let (mut plan, mut last_plan) = (AttentionPlan::default(), AttentionPlan::default());
         let (mut cross_plan, mut last_cross_plan) = (AttentionPlan::default(), AttentionPlan::default());
         let mut last_rows: Vec<u32> = Vec::new();
+        let mut copies = Copies::default();
         for feed in feeds {
             // The soft prompt runs with the first tokens of a sequence.
             let soft = self.attachments.soft_in(Stack::Decoder);
@@ -223,7 +224,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
                 Some(soft) => soft.among(spec.vocab_size, feed.tokens, feed.tokens.len()),
                 None => feed.tokens.to_vec(),
             };
-            self.reserve(feed.sequence, tokens.len());
+            self.reserve(feed.sequence, tokens.len(), &mut copies);
             let cached = self.sequences[feed.sequence.0].as_mut().expect("checked above");
             let (first, first_row) = (cached.len, ids.len());
             let first_position = cached.prefix.first_position;
@@ -249,6 +250,7 @@ impl<'a, B: Backend> KvCache<'a, B> {
         }
         let model = self.model;
         let backend = &model.backend;
+        self.text.copy(backend, &copies);
         let (slots, positions) = (backend.index(&slots), backend.index(&positions));
         let has_encoder = model.spec.encoder.is_some();
         let selected = Selected {
@@ -270,15 +272,18 @@ impl<'a, B: Backend> KvCache<'a, B> {
         Ok(model.decoder.leave(&pass.own, &x).unwrap_or(x))
     }
 
-    /// Makes room for `n_token` more, and makes the page that is written to the sequence's own.
-    fn reserve(&mut self, sequence: SequenceId, n_token: usize) {
+    /// Makes room for `n_token` more, and makes the page that is written to the sequence's own: its rows are to be copied
+    /// before anything is written.
+    fn reserve(&mut self, sequence: SequenceId, n_token: usize, copies: &mut Copies) {
         let backend = &self.model.backend;
         let mut cached = self.sequences[sequence.0].take().expect("the sequence is live");
-        if !cached.len.is_multiple_of(PAGE_ROWS) {
+        let n_used = cached.len % PAGE_ROWS;
+        if n_used > 0 {
             let last = cached.pages.len() - 1;
             if self.text.pages.is_shared(cached.pages[last]) {
                 let own = self.text.new_page(backend);
-                self.text.copy_page(backend, cached.pages[last], own);
+                copies.from.extend(slots_of(&[cached.pages[last]], 0..n_used));
+                copies.to.extend(slots_of(&[own], 0..n_used));
                 self.text.pages.release(cached.pages[last]);
                 cached.pages[last] = own;
             }
@@ -399,12 +404,15 @@ impl<B: Backend> PagedRows<B> {
         self.pages.take().expect("the cache has just grown")
     }
 
-    fn copy_page(&mut self, backend: &B, from: usize, to: usize) {
-        let slots = |page: usize| backend.index(&slots_of(&[page], 0..PAGE_ROWS));
-        let mut rows = backend.rows(PAGE_ROWS, self.width, Storage::Compact);
+    fn copy(&mut self, backend: &B, copies: &Copies) {
+        if copies.from.is_empty() {
+            return;
+        }
+        let (from, to) = (backend.index(&copies.from), backend.index(&copies.to));
+        let mut rows = backend.rows(copies.from.len(), self.width, Storage::Compact);
         for layer in &mut self.layers {
-            backend.gather(layer, 0..self.width, &slots(from), &mut rows);
-            backend.scatter(&rows, 0..self.width, &slots(to), layer);
+            backend.gather(layer, 0..self.width, &from, &mut rows);
+            backend.scatter(&rows, 0..self.width, &to, layer);
         }
     }
 
@@ -423,6 +431,13 @@ impl<B: Backend> PagedRows<B> {
         }
         rows
     }
+}
+
+/// Rows of every layer that are to be copied, from one slot to another.
+#[derive(Default)]
+struct Copies {
+    from: Vec<u32>,
+    to: Vec<u32>,
 }
 
 /// Which pages are free, and how many sequences hold each of the others.

@@ -208,7 +208,7 @@ impl<B: Backend> Model<B> {
         let pass = self.decoder_pass(batch, attachments, states.as_ref(), None);
         let all = 0..self.decoder.blocks.len();
         let x = self.decoder.forward(&pass, all, self.embed(&pass.own, batch));
-        self.head_logits(&self.decoder.leave(&pass.own, &x).unwrap_or(x))
+        self.head_logits(&self.decoder.leave(&pass.own, &x).unwrap_or(x)).to_vec()
     }
 
     /// The output of the encoder, `[n_row, d_model]`, for sources that are packed.
@@ -220,13 +220,13 @@ impl<B: Backend> Model<B> {
     }
 
     /// `[n_row, vocab_size]`, row-major, from the decoder's output.
-    pub(crate) fn head_logits(&self, x: &B::Rows) -> Vec<f32> {
+    pub(crate) fn head_logits(&self, x: &B::Rows) -> B::Host {
         let backend = &self.backend;
         let (n_row, _) = backend.shape(x);
         let mut logits = backend.rows(n_row, self.spec.vocab_size, Storage::Exact);
         let term = Term { x, weight: self.head().weight, direction: Direction::Plain };
         backend.linear(&[term], Epilogue::Store, &mut logits);
-        let mut logits = backend.read(&logits);
+        let mut logits = backend.to_host(logits);
         if self.spec.head_scale != 1.0 {
             logits.iter_mut().for_each(|logit| *logit *= self.spec.head_scale);
         }

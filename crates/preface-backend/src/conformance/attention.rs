@@ -9,7 +9,8 @@ use crate::{
 };
 
 pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
-    let heads = [(1, 1, 2), (2, 1, 3), (2, 1, 6), (4, 2, 10), (3, 3, 16), (9, 3, 64), (2, 2, 80)];
+    let heads =
+        [(1, 1, 2), (2, 1, 3), (2, 1, 6), (4, 2, 10), (3, 3, 16), (9, 3, 64), (2, 2, 80), (5, 1, 32)];
     for (n_head, n_kv_head, head_dim) in heads {
         for (name, stores, plan) in plans() {
             for (storage, reach) in [
@@ -120,6 +121,20 @@ fn plans() -> Vec<(&'static str, Vec<usize>, AttentionPlan)> {
                 query(1..2, 16, vec![all(1, 16..32), causal(0, 1..2, 16)]),
                 query(2..3, 0, vec![causal(0, 2..3, 0)]),
             ]),
+        ),
+        (
+            "more single rows than threads, behind prefixes of their own or none",
+            vec![24, 60],
+            plan(
+                (0..24)
+                    .map(|i| {
+                        let prefix = (i % 3 > 0).then(|| all(1, i..i + 7 * (i % 3))).into_iter();
+                        let keys =
+                            prefix.chain([causal(1, 30 + i..33 + i, 4), causal(0, i..i + 1, 7)]).collect();
+                        query(i..i + 1, 7, keys)
+                    })
+                    .collect(),
+            ),
         ),
         (
             "causal pages out of order",
