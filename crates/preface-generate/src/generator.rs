@@ -216,7 +216,7 @@ fn step<B: Backend>(
     let feeds: Vec<Feed<'_>> = rows.map(|row| Feed { sequence: row.sequence, tokens: &row.tokens }).collect();
     let logits = cache.extend(&feeds)?;
     let vocab_size = cache.model().spec().vocab_size;
-    let mut rest = logits.as_slice();
+    let mut rest = &logits[..];
     let mut work = Vec::new();
     for prompt in active.iter_mut() {
         let (own, others) = rest.split_at(prompt.rows.len() * vocab_size);

@@ -92,6 +92,11 @@ impl Processors {
         Self(rules)
     }
 
+    /// Whether scores stay as they are.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Applies all of them.
     pub(crate) fn apply(&self, past: Past<'_>, scores: &mut [f32]) {
         for rule in &self.0 {

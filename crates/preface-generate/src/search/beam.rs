@@ -15,7 +15,7 @@
 //! The search is over when nothing runs on, or when there are `num_beams` ended hypotheses and `early_stopping` says
 //! that it is enough. Sums and scores are `f32`, as there.
 
-use super::probability::log_sum_exp;
+use super::probability::{log_sum_exp, maximum};
 use super::{Continuation, Rules, Search, Step, token_ids};
 use crate::processor::{EXCLUDED, Past};
 use crate::{EarlyStopping, Finish, GenerateError, Generation, LengthNorm};
@@ -73,12 +73,15 @@ impl<'a> BeamSearch<'a> {
             let normaliser = log_sum_exp(logits)
                 .ok_or(GenerateError::NotFinite { prompt: self.request, n_generated: self.n_generated })?;
             normalisers.push(normaliser);
-            let mut scores: Vec<f32> = logits.iter().map(|&logit| logit - normaliser as f32).collect();
+            let log_probability = |logit: f32| logit - normaliser as f32;
+            if self.rules.processors.is_empty() {
+                best.offer_all(parent, logits, |logit| log_probability(logit) + hypothesis.sum);
+                continue;
+            }
+            let mut scores: Vec<f32> = logits.iter().map(|&logit| log_probability(logit)).collect();
             let past = Past { ids: &hypothesis.ids, prompt_len: self.prompt_len };
             self.rules.processors.apply(past, &mut scores);
-            for (token, score) in scores.into_iter().enumerate() {
-                best.offer(Candidate { parent, token: token as u32, sum: score + hypothesis.sum });
-            }
+            best.offer_all(parent, &scores, |score| score + hypothesis.sum);
         }
         Ok((best.candidates, normalisers))
     }
@@ -172,10 +175,28 @@ impl Best {
         Self { n_candidate, candidates: Vec::new() }
     }
 
-    fn offer(&mut self, candidate: Candidate) {
+    /// Every token of the vocabulary with its score, of which `sum` never falls while they rise: so a block is skipped whose
+    /// largest would be too small.
+    fn offer_all(&mut self, parent: usize, scores: &[f32], sum: impl Fn(f32) -> f32) {
+        const BLOCK: usize = 256;
+        for (block, scores) in scores.chunks(BLOCK).enumerate() {
+            if sum(maximum(scores)) > self.least() {
+                for (i, &score) in scores.iter().enumerate() {
+                    let token = (block * BLOCK + i) as u32;
+                    self.offer(Candidate { parent, token, sum: sum(score) });
+                }
+            }
+        }
+    }
+
+    /// What a candidate must exceed.
+    fn least(&self) -> f32 {
         let full = self.candidates.len() == self.n_candidate;
-        let least = if full { self.candidates[self.n_candidate - 1].sum } else { EXCLUDED };
-        if candidate.sum > least {
+        if full { self.candidates[self.n_candidate - 1].sum } else { EXCLUDED }
+    }
+
+    fn offer(&mut self, candidate: Candidate) {
+        if candidate.sum > self.least() {
             let place = self.candidates.partition_point(|better| better.sum >= candidate.sum);
             self.candidates.insert(place, candidate);
             self.candidates.truncate(self.n_candidate);

@@ -41,11 +41,18 @@ impl Search for SingleSearch<'_> {
     fn step(&mut self, logits: &[f32]) -> Result<Step, GenerateError> {
         let (prompt, n_generated) = (self.request, self.answer().len());
         let normaliser = log_sum_exp(logits).ok_or(GenerateError::NotFinite { prompt, n_generated })?;
-        let mut scores = logits.to_vec();
-        self.rules.processors.apply(Past { ids: &self.ids, prompt_len: self.prompt_len }, &mut scores);
+        let processors = &self.rules.processors;
+        let mut changed = Vec::new();
+        let scores = if processors.is_empty() {
+            logits
+        } else {
+            changed.extend_from_slice(logits);
+            processors.apply(Past { ids: &self.ids, prompt_len: self.prompt_len }, &mut changed);
+            &changed
+        };
         let chosen = match &mut self.choice {
-            Choice::Best => best(&scores),
-            Choice::Draw(sampler) => sampler.draw(&scores),
+            Choice::Best => best(scores),
+            Choice::Draw(sampler) => sampler.draw(scores),
         };
         let token = chosen.ok_or(GenerateError::NoTokenLeft { prompt, n_generated })?;
         self.logprob += f64::from(logits[token as usize]) - normaliser;
