@@ -12,8 +12,13 @@ use crate::run::{output, root, run};
 const SEQUENCES: [usize; 3] = [1, 8, 40];
 
 /// How each side is told to keep the weights: `--weights` of ours, the type that llama_speed.py rewrites the file to.
-const FORMATS: [(&str, &str, Option<&str>); 3] =
-    [("the file's own", "auto", None), ("bf16", "bf16", Some("bf16")), ("int8 / Q8_0", "int8", Some("q8_0"))];
+const FORMATS: [(&str, &str, Option<&str>); 4] = [
+    ("the file's own", "auto", None),
+    ("bf16", "bf16", Some("bf16")),
+    ("int8 / Q8_0", "int8", Some("q8_0")),
+    // The best of ours against the best of theirs.
+    ("the file's own / Q4_0", "auto", Some("q4_0")),
+];
 
 /// What one side reached on one format: decoding for each of [`SEQUENCES`], then prefill, in tokens a second.
 type Speeds = [f64; 4];
