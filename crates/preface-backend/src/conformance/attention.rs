@@ -9,8 +9,7 @@ use crate::{
 };
 
 pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
-    let heads =
-        [(1, 1, 2), (2, 1, 3), (2, 1, 6), (4, 2, 10), (3, 3, 16), (9, 3, 64), (2, 2, 80), (5, 1, 32)];
+    let heads = [(1, 1, 2), (2, 1, 3), (2, 1, 6), (4, 2, 10), (3, 3, 16), (9, 3, 64), (2, 2, 80), (5, 1, 32)];
     for (n_head, n_kv_head, head_dim) in heads {
         for (name, stores, plan) in plans() {
             for (storage, reach) in [

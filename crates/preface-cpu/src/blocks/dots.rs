@@ -16,12 +16,13 @@ use super::layout::{Layout, with_layout};
 use super::{GROUP, Packed, Part, STEP};
 use crate::CpuBackend;
 use crate::rows::RowKernel;
-use crate::simd::{Kernel, Simd, prefetch};
+use crate::simd::{Kernel, Simd, prefetch_second};
 use crate::storage::{CpuRows, Element, SharedRows, View};
 
 /// Floats that are kept of each step of a row: its scale, and scale times sum of each half and of all.
 pub(super) const KEPT: usize = 4;
-/// Bytes ahead of its use that a weight is asked for.
+/// Bytes ahead of its use that a weight is asked for, into the second-level cache: the first holds the rows, and few of its
+/// misses at once.
 const AHEAD: usize = 4096;
 
 /// Rows in eight bits.
@@ -170,9 +171,12 @@ impl Dots<'_> {
             words: bytemuck::cast_slice(Quantised::floats(&x.words)),
             steps: Quantised::floats(&x.steps),
             n_step: packed.n_in / STEP,
+            ask: false,
         };
         let mut row = rows.start;
         while row < rows.end {
+            // The rows that come first wait for the memory.
+            let operands = Operands { ask: row == rows.start, ..operands };
             let mut sums = [[0.0; GROUP]; 8];
             let n = match rows.end - row {
                 8.. => operands.sums::<S, L, 8>(simd, row, &mut sums),
@@ -202,6 +206,8 @@ pub(super) struct Operands<'a> {
     pub steps: &'a [f32],
     /// Steps of a row.
     pub n_step: usize,
+    /// Whether to ask for what lies behind the blocks in memory.
+    pub ask: bool,
 }
 
 impl Operands<'_> {
@@ -228,7 +234,12 @@ impl Operands<'_> {
                 unsafe {
                     let block = self.group.as_ptr().add(step / L::STEPS * L::BYTES);
                     let step_bytes = L::BYTES / L::STEPS;
-                    prefetch(block.wrapping_add(AHEAD + step % L::STEPS * step_bytes), step_bytes);
+                    if self.ask {
+                        let ahead = block.wrapping_add(AHEAD + step % L::STEPS * step_bytes);
+                        for line in (0..step_bytes).step_by(64) {
+                            prefetch_second(ahead.wrapping_add(line).cast());
+                        }
+                    }
                     let elements = L::words(simd, block, step % L::STEPS, lane);
                     let [d, m] = L::scales(simd, block, step % L::STEPS, 0, lane);
                     let [d_second, m_second] =

@@ -94,7 +94,8 @@ fn sums_are_those_of_activations_in_eight_bits() {
                 let kept: Vec<f32> = quantised.iter().flat_map(|(_, kept)| *kept).collect();
                 let (group, words, steps) =
                     (Guarded::new(packed.group(0)), Guarded::new(&words), Guarded::new(&kept));
-                let operands = Operands { group: &group, words: &words, steps: &steps, n_step: n_in / STEP };
+                let operands =
+                    Operands { group: &group, words: &words, steps: &steps, n_step: n_in / STEP, ask: true };
                 let got = tier.run(Sums { format, operands, n_row });
                 let activation = |row: usize, k: usize| {
                     let at = row * n_in + k;
