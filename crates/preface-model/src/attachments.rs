@@ -341,9 +341,23 @@ impl<B: Backend> Segment<B> {
             let is_empty = rows.get(place).is_empty();
             assert!(is_empty || spec.stack(place).is_some(), "rows for the {place}, which the model lacks");
         }
-        // As the text's keys and values are.
-        let rows = PerPlace::new(|place| backend.rows_from(rows.get(place), width(place), Storage::Compact));
+        // Not rounded: gradients would turn too far.
+        let rows = PerPlace::new(|place| backend.rows_from(rows.get(place), width(place), Storage::Exact));
         Self { prefix_len, first_position, rows }
+    }
+}
+
+impl<B: Backend> Segment<B> {
+    /// The rows as a cache holds those of the text.
+    pub(crate) fn compact(&self, backend: &B) -> PerPlace<B::Rows> {
+        PerPlace::new(|place| {
+            let rows = self.rows.get(place);
+            let (n_row, width) = backend.shape(rows);
+            let mut compact = backend.rows(n_row, width, Storage::Compact);
+            let all: Vec<u32> = (0..n_row as u32).collect();
+            backend.gather(rows, 0..width, &backend.index(&all), &mut compact);
+            compact
+        })
     }
 }
 

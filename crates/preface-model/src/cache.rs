@@ -19,7 +19,7 @@ use crate::encoder_batch::{EncoderRows, cross_runs};
 use crate::layer::{Encoded, Selected, Text};
 use crate::model::{CrossRows, PassRows};
 use crate::soft::SoftRows;
-use crate::{Attachments, Model, ModelError, PrefixPlace, Stack};
+use crate::{Attachments, Model, ModelError, PerPlace, PrefixPlace, Stack};
 
 /// Rows of a page.
 pub const PAGE_ROWS: usize = 16;
@@ -50,6 +50,8 @@ pub struct Feed<'a> {
 pub struct KvCache<'a, B: Backend> {
     model: &'a Model<B>,
     attachments: &'a Attachments<B>,
+    /// The attached rows, stored as the text's keys and values are.
+    prefixes: Vec<PerPlace<B::Rows>>,
     /// Keys and values of the decoder's own text.
     text: PagedRows<B>,
     /// Keys and values of what the encoder has read, as the decoder's layers see it.
@@ -70,7 +72,8 @@ impl<'a, B: Backend> KvCache<'a, B> {
     /// An empty cache.
     pub fn new(model: &'a Model<B>, attachments: &'a Attachments<B>) -> Self {
         let paged = || PagedRows::new(model.spec.n_layer, 2 * model.spec.kv_width());
-        Self { model, attachments, text: paged(), encoded: paged(), sequences: Vec::new() }
+        let prefixes = attachments.segments.iter().map(|segment| segment.compact(&model.backend)).collect();
+        Self { model, attachments, prefixes, text: paged(), encoded: paged(), sequences: Vec::new() }
     }
 
     /// The model it belongs to.
@@ -263,7 +266,9 @@ impl<'a, B: Backend> KvCache<'a, B> {
         let encoded = Encoded::Keys(&self.encoded.layers);
         let cross = cross_plan.as_ref().map(|plan| CrossRows { plan, masks: None, encoded });
         let soft = SoftRows::take(backend, model.spec.vocab_size, &mut ids);
-        let rows = PassRows { positions: &positions, plan: &plan, soft: soft.as_ref(), masks: None };
+        let compact_prefixes = Some(self.prefixes.as_slice());
+        let (positions, plan) = (&positions, &plan);
+        let rows = PassRows { positions, plan, compact_prefixes, soft: soft.as_ref(), masks: None };
         let pass = model.pass(rows, cross, self.attachments, Some(&selected));
         let mut x = model.embed_tokens(&pass.own, &backend.index(&ids), ids.len());
         for (layer, (block, rows)) in model.decoder.blocks.iter().zip(&mut self.text.layers).enumerate() {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::family::{self, Config, Naming};
+use crate::layer::sinusoidal_table;
 use crate::tokenizer::{SpecialTokens, TargetConfig, TargetTokens, Tokenizer, TokenizerError};
 use crate::weights::{InitialWeights, SafetensorsFile, TensorSource, Weights, WeightsError};
 use crate::{Family, Model, ModelDropout, ModelSpec, WeightFormat, assemble, builtin};

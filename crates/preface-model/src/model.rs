@@ -8,7 +8,9 @@ use crate::encoder_batch::{EncoderBatch, EncoderRows};
 use crate::inputs::{InputCache, TextKey};
 use crate::layer::{BlockStack, Context, Cross, Encoded, Kept, Pass, RowMasks, Selected};
 use crate::soft::SoftRows;
-use crate::{Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, PrefixPlace, Site, Stack};
+use crate::{
+    Attachments, AttachmentsGrad, Batch, InputStorage, ModelSpec, PerPlace, PrefixPlace, Site, Stack,
+};
 
 /// Weights on a backend.
 pub struct Model<B: Backend> {
@@ -46,6 +48,8 @@ pub(crate) struct PassRows<'a, B: Backend> {
     pub positions: &'a B::Index,
     /// Who sees whom.
     pub plan: &'a B::Plan,
+    /// The attached prefixes as a cache stores them; none where they are taken as they are attached.
+    pub compact_prefixes: Option<&'a [PerPlace<B::Rows>]>,
     /// Which of them are a soft prompt's.
     pub soft: Option<&'a SoftRows<B>>,
     /// Their dropout masks; none where nothing is dropped.
@@ -330,7 +334,8 @@ impl<B: Backend> Model<B> {
         let positions = self.backend.index(&rows.map(|row| self.spec.position_row(row)).collect::<Vec<_>>());
         let plan = self.backend.plan(&AttentionPlan { runs: vec![run] });
         let none = Attachments::none();
-        let rows = PassRows { positions: &positions, plan: &plan, soft: None, masks: None };
+        let rows =
+            PassRows { positions: &positions, plan: &plan, compact_prefixes: None, soft: None, masks: None };
         let pass = self.pass(rows, None, &none, None);
         let x = self.embed_tokens(&pass.own, &self.backend.index(tokens), tokens.len());
         self.backend.read(&self.decoder.forward(&pass, 0..layer, x))
@@ -395,6 +400,7 @@ impl<B: Backend> Model<B> {
             selected: None,
             n_layer: stack.blocks.len(),
             attachments,
+            compact_prefixes: None,
             soft: sources.soft.as_ref(),
             masks: sources.masks.as_ref(),
         }
@@ -423,7 +429,8 @@ impl<B: Backend> Model<B> {
             _ => None,
         };
         let Batch { positions, plan, soft, masks, .. } = batch;
-        let rows = PassRows { positions, plan, soft: soft.as_ref(), masks: masks.as_ref() };
+        let (soft, masks) = (soft.as_ref(), masks.as_ref());
+        let rows = PassRows { positions, plan, compact_prefixes: None, soft, masks };
         self.pass(rows, cross, attachments, selected)
     }
 
@@ -435,7 +442,7 @@ impl<B: Backend> Model<B> {
         attachments: &'a Attachments<B>,
         selected: Option<&'a Selected<B>>,
     ) -> Pass<'a, B> {
-        let PassRows { positions, plan, soft, masks } = rows;
+        let PassRows { positions, plan, compact_prefixes, soft, masks } = rows;
         let own = Context {
             backend: &self.backend,
             place: PrefixPlace::Decoder,
@@ -447,6 +454,7 @@ impl<B: Backend> Model<B> {
             selected,
             n_layer: self.decoder.blocks.len(),
             attachments,
+            compact_prefixes,
             soft,
             masks,
         };

@@ -14,7 +14,7 @@ use super::sublayer::{Sublayer, SublayerKept};
 use super::{BiasTable, Linear, RowMasks};
 use crate::attachments::{AddedRows, layer_store};
 use crate::soft::SoftRows;
-use crate::{Attachments, AttachmentsGrad, Part, PrefixPlace, Site, Stack};
+use crate::{Attachments, AttachmentsGrad, Part, PerPlace, PrefixPlace, Site, Stack};
 
 /// Norm, products and their order.
 pub(crate) struct AttentionLayer<B: Backend> {
@@ -41,6 +41,8 @@ pub(crate) struct Context<'a, B: Backend> {
     /// Number of layers of the stack.
     pub n_layer: usize,
     pub attachments: &'a Attachments<B>,
+    /// The attached prefixes as a cache stores them; none where they are taken as they are attached.
+    pub compact_prefixes: Option<&'a [PerPlace<B::Rows>]>,
     /// Rows of a soft prompt among those of the pass.
     pub soft: Option<&'a SoftRows<B>>,
     /// Dropout masks of the rows; none where nothing is dropped.
@@ -297,8 +299,11 @@ impl<B: Backend> AttentionLayer<B> {
         elsewhere: Option<&'a B::Rows>,
     ) -> Operands<'a, B> {
         let (shape, segments) = (self.shape, &context.attachments.segments);
-        let rows = segments.iter().map(|segment| segment.rows.get(context.place));
-        let mut sources: Vec<&B::Rows> = std::iter::once(qkv).chain(rows).collect();
+        let mut sources = vec![qkv];
+        match context.compact_prefixes {
+            Some(compact) => sources.extend(compact.iter().map(|rows| rows.get(context.place))),
+            None => sources.extend(segments.iter().map(|segment| segment.rows.get(context.place))),
+        }
         let (buffer, column) = match elsewhere {
             None => (0, shape.query_width()),
             Some(_) => (sources.len(), 0),
