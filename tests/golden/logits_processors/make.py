@@ -2,7 +2,7 @@
 
 Case i has `settings` by their Hugging Face names and `kind`: tensor `scores.<kind>` goes in and `processed.i` comes out, both [vocab]; -inf = excluded.
 `input_ids` are the tokens so far, of which the last `generated` are generated and the rest is the prompt. The processors and their order are those that `generate` builds for the settings with sampling on:
-repetition penalty, n-grams, banned words, minimum length, temperature, top-k, top-p, min-p. Package versions: case.json.
+repetition penalty, n-grams, banned words, minimum length, temperature, top-k, top-p, min-p, and log_softmax (`renormalize_logits`). Package versions: case.json.
 """
 import os
 import sys
@@ -42,6 +42,9 @@ RULES = [
     {"temperature": 1.5, "top_p": 0.9, "min_p": 0.1},
     {"repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "bad_words_ids": [[5], [7, 4, 6]], "min_new_tokens": 6, "temperature": 0.8,
      "top_k": 10, "top_p": 0.9, "min_p": 0.05},
+    {"renormalize_logits": True},
+    {"renormalize_logits": True, "repetition_penalty": 1.3, "bad_words_ids": [[5], [7, 4, 6]], "min_new_tokens": 6},
+    {"renormalize_logits": True, "temperature": 0.6, "top_k": 6},
 ]
 
 

@@ -1,7 +1,7 @@
 //! Encoder-decoders: greedy with rows in every place, and beams, against `transformers`.
 
 use preface_backend::Reference;
-use preface_generate::{GenerationSettings, Generator, Request};
+use preface_generate::{FileDefaults, GenerationSettings, Generator, Request};
 use preface_model::{Attachments, ModelFiles, PerPlace, PrefixPlace, Segment};
 use testkit::{Golden, Tolerance, assert_close};
 
@@ -71,9 +71,18 @@ impl Case {
         num_beams: usize,
         batch_size: usize,
     ) -> Vec<(Vec<u32>, Option<f32>)> {
-        let (attachments, settings) = (self.attach(places), self.settings(num_beams));
+        self.answers_by(places, &self.settings(num_beams), batch_size)
+    }
+
+    fn answers_by(
+        &self,
+        places: &[PrefixPlace],
+        settings: &GenerationSettings,
+        batch_size: usize,
+    ) -> Vec<(Vec<u32>, Option<f32>)> {
+        let attachments = self.attach(places);
         let ends = [self.end];
-        let generator = Generator::new(&self.model, &attachments, &settings, &ends, None).unwrap();
+        let generator = Generator::new(&self.model, &attachments, settings, &ends, None).unwrap();
         let answers = generator.run(&self.requests(), batch_size, &mut ()).unwrap();
         let whole = |answer: preface_generate::Generation| {
             let mut ids = answer.token_ids;
@@ -120,5 +129,36 @@ fn an_answer_does_not_depend_on_its_batch_with_beams_and_rows_in_every_place() {
     for name in ["mbart", "t5"] {
         let case = Case::open(name);
         assert_eq!(case.answers(&PrefixPlace::ALL, 3, 1), case.answers(&PrefixPlace::ALL, 3, 4), "{name}");
+    }
+}
+
+/// What published generation configs say, read as such, gives what `generate` makes of it.
+#[test]
+fn answers_by_a_models_own_generation_config_equal_those_of_transformers() {
+    for name in MODELS {
+        let case = Case::open(name);
+        let configs = case.golden.value(&format!("/models/{name}/configs")).unwrap().as_array().unwrap();
+        assert_eq!(configs.len(), 4);
+        for (number, entry) in configs.iter().enumerate() {
+            let defaults = FileDefaults::read("generation_config.json", &entry["config"]).unwrap();
+            assert!(defaults.unknown.is_empty(), "{:?}", defaults.unknown);
+            let mut settings = serde_json::to_value(GenerationSettings::default()).unwrap();
+            for default in defaults.values {
+                settings[default.setting] = default.value;
+            }
+            let settings: GenerationSettings = serde_json::from_value(settings).unwrap();
+            let got = case.answers_by(&[], &settings, 4);
+            for (i, (ids, score)) in got.into_iter().enumerate() {
+                let what = format!("{name} config {number} input {i}");
+                let want = &entry["outputs"][i];
+                let padded: Vec<u32> = serde_json::from_value(want["ids"].clone()).unwrap();
+                assert_eq!(ids, padded[..ids.len()], "{what}");
+                assert!(padded.len() == ids.len() || ids.last() == Some(&case.end), "{what}: {ids:?}");
+                if let Some(want) = want["score"].as_f64() {
+                    let tolerance = Tolerance { abs: 1e-5, rel: 1e-4 };
+                    assert_close(&what, &[score.unwrap()], &[want], tolerance);
+                }
+            }
+        }
     }
 }
