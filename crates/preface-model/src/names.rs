@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::family::{self, Naming};
-use crate::{ModelSpec, Part, Positions, Site, Stack};
+use crate::{Family, ModelSpec, Part, Positions, Site, Stack};
 
 /// A module of `transformers`, and which output features of ours it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +139,14 @@ impl ModelSpec {
     pub fn linear_sites(&self) -> Vec<Site> {
         let is_linear = |site: &Site| matches!(site, Site::Block { .. }) && !site.is_norm();
         self.sites().into_iter().filter(is_linear).collect()
+    }
+
+    /// Tensors that hold the embedding once more: with a head of its own, `transformers` shares nothing of the BART family's,
+    /// and starts anew what a file lacks.
+    pub fn embedding_copies(&self) -> Vec<String> {
+        let is_needed = self.encoder.is_some() && !self.tied_head && self.family != Family::T5;
+        let modules = family::names(self, Naming::HuggingFace).embedding[1..].iter().filter(|_| is_needed);
+        modules.map(|module| format!("{module}.weight")).collect()
     }
 
     /// Tensors that no method trains but a whole model has where its file has them: a bias on the logits, tables of sines.

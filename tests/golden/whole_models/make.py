@@ -1,7 +1,7 @@
 """What transformers computes with model folders that preface writes after fine-tuning and --from-scratch. Run: python tests/golden/whole_models/make.py
 
 The folders are not kept: the ignored test `write_whole_models` of preface-tune writes them (it is run here, with cargo), from the models of ../tiny_* and
-../encoder_decoder with other values, and from the configs of ../initial with values throughout. case.json has the SHA-256 of each model.safetensors and
+../encoder_decoder and ../transliteration with other values, and from the configs of ../initial with values throughout. case.json has the SHA-256 of each model.safetensors and
 config.json: the test that reads this file writes the folders again and finds the same bytes, so what was loaded here is what is written today. Asserted: no
 key is missing, left over or of another shape. `<folder>.logits.<i>`: logits of each of `prompts`, which in an encoder-decoder both sides see. Package
 versions: case.json.

@@ -1,6 +1,6 @@
 //! What a method's folder is made of, one function for each method.
 
-use preface_model::{Family, ModelSpec, PrefixPlace};
+use preface_model::{Family, ModelSpec, PrefixPlace, Site};
 use serde_json::{Value, json};
 
 use super::PEFT_VERSION;
@@ -192,6 +192,11 @@ impl Form {
             }
         }
         let n_number = n_number(&tensors);
+        if let Some((embedding, ..)) = weights.modules().find(|(shape, ..)| shape.site == Site::Embedding) {
+            let [part] = &spec.hugging_face_parts(embedding.site)[..] else { unreachable!("one table") };
+            let table = tensors[&format!("{}.weight", part.module)].clone();
+            tensors.extend(spec.embedding_copies().into_iter().map(|name| (name, table.clone())));
+        }
         let (top, title, introduction, also) = match weights.tuned() {
             Tuned::All => {
                 let introduction = format!("All weights ({n_number} numbers). Trained");

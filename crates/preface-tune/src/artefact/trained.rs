@@ -419,6 +419,7 @@ impl TensorArtefact {
                 let mut reader = reader;
                 // Those of the model stand in it already.
                 reader.used.extend(spec.constant_tensors());
+                reader.used.extend(spec.embedding_copies());
                 let weights = FineTune::assemble(model, *tuned, ModelDropout::default(), |shape| {
                     reader.module(spec, shape)
                 });
