@@ -188,19 +188,20 @@ impl Tile {
     /// Adds the products of word `k`.
     ///
     /// # Safety
-    /// As [`ComputeTile::new`], `M` is the number of rows, `V` that of vectors, and `k` below the depth.
+    /// As [`ComputeTile::new`], `M` is the number of rows, `V` that of vectors, `k` below the depth, and `right` its first
+    /// vector.
     #[inline(always)]
     unsafe fn step<S: Simd, W: Multiply, const M: usize, const V: usize>(
         self,
         simd: S,
         k: usize,
+        right: *const u32,
         sums: &mut [[S::F32; V]; M],
     ) {
         let mut vectors = [simd.splat(0.0); V];
         for (v, vector) in vectors.iter_mut().enumerate() {
             // SAFETY: a vector below `V` of a word that the caller promises to be readable.
-            *vector =
-                unsafe { simd.load_at(self.right.add(k * self.right_step + v * self.right_vector).cast()) };
+            *vector = unsafe { simd.load_at(right.add(v * self.right_vector).cast()) };
         }
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, of a row below `M`. Rows of bf16 may be unaligned words.
@@ -228,21 +229,23 @@ impl Tile {
                     }
                 }
             }
+            let mut next = right;
             let n_ahead = ahead.words.min(depth);
             for k in 0..n_ahead {
                 for v in 0..V {
                     prefetch_second(ahead.start.wrapping_add(v * right_vector + k * right_step));
                 }
-                self.step::<S, W, M, V>(simd, k, &mut sums);
+                self.step::<S, W, M, V>(simd, k, next, &mut sums);
+                next = next.wrapping_add(right_step);
             }
             for k in n_ahead..depth {
                 if V >= S::PANEL_VECTORS {
                     for v in 0..V {
-                        let next = right.wrapping_add(v * right_vector + (k + NEXT_STEPS) * right_step);
-                        prefetch(next.cast(), 1);
+                        prefetch(next.wrapping_add(v * right_vector + NEXT_STEPS * right_step).cast(), 1);
                     }
                 }
-                self.step::<S, W, M, V>(simd, k, &mut sums);
+                self.step::<S, W, M, V>(simd, k, next, &mut sums);
+                next = next.wrapping_add(right_step);
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {
