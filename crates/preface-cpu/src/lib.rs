@@ -22,6 +22,7 @@ mod activation;
 mod attention;
 mod blocks;
 mod buffers;
+mod chunk;
 mod dropout;
 mod groups;
 #[cfg(test)]

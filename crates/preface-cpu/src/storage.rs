@@ -9,7 +9,7 @@ use preface_backend::{Storage, WeightPart};
 
 use crate::CpuBackend;
 use crate::blocks::{Packed, Part, Store, part_of};
-use crate::buffers::{Buffer, Buffers, rounded};
+use crate::buffers::{Buffer, Buffers};
 use crate::groups::Groups;
 use crate::memory::{Lines, WeightMemory};
 use crate::scratch::{LINE_F32, Line, numbers_in, numbers_in_mut};
@@ -132,7 +132,7 @@ impl CpuRows {
 
     /// Bytes that such rows occupy.
     pub(crate) fn bytes(n_row: usize, width: usize, element: Element) -> usize {
-        size_of::<Line>() * rounded(lines(n_row, width, element))
+        size_of::<Line>() * lines(n_row, width, element)
     }
 
     /// All elements.
