@@ -49,19 +49,29 @@ pub struct Scratch {
 impl Scratch {
     /// Slices of `sizes` elements, each starting at a cache line, with whatever the last task left in them.
     pub fn floats<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [f32]; N] {
-        let n_line: usize = sizes.iter().map(|size| size.div_ceil(LINE_F32)).sum();
+        let n_line = room(sizes) / LINE_F32;
         if self.lines.len() < n_line {
             // Nothing to keep: freeing first halves the peak.
             self.lines = Vec::new();
             self.lines = bytemuck::zeroed_vec(n_line);
         }
-        let mut rest: &mut [f32] = bytemuck::cast_slice_mut(&mut self.lines);
-        sizes.map(|size| {
-            let (lines, after) = std::mem::take(&mut rest).split_at_mut(size.next_multiple_of(LINE_F32));
-            rest = after;
-            &mut lines[..size]
-        })
+        cut(bytemuck::cast_slice_mut(&mut self.lines), sizes)
     }
+}
+
+/// What [`cut`] needs for some sizes, in elements.
+pub fn room<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.map(|size| size.next_multiple_of(LINE_F32)).iter().sum()
+}
+
+/// Slices of `sizes` elements of four bytes, a whole number of cache lines apart.
+pub fn cut<T, const N: usize>(memory: &mut [T], sizes: [usize; N]) -> [&mut [T]; N] {
+    let mut rest = memory;
+    sizes.map(|size| {
+        let (lines, after) = std::mem::take(&mut rest).split_at_mut(size.next_multiple_of(LINE_F32));
+        rest = after;
+        &mut lines[..size]
+    })
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use std::ops::Range;
 
 use preface_backend::{Place, StoreGrad};
 
-use super::forward::{BLOCK_ROWS, Scores};
+use super::forward::{BLOCK_ROWS, BlockSums, ScoreBlock, Scores};
 use super::multiply::{Left, Out, Right, Size, multiply};
-use super::pack::{Form, Heads, Padded, Side, element, gather, gather_queries, head_columns};
-use super::{Call, SCORE_TILE, Segment, check, check_gradients};
+use super::pack::{Heads, Padded, Part, Side, element, gather, gather_queries, head_columns};
+use super::{Call, Keys, SCORE_TILE, Segment, check, check_gradients};
 use crate::CpuBackend;
-use crate::scratch::Scratch;
-use crate::simd::{Kernel, SQUARE, Simd, dot, exp_sum, turn_rows, update};
+use crate::scratch::{Scratch, cut, room};
+use crate::simd::{Kernel, SQUARE, Simd, Words, dot, exp_sum, turn_rows, update};
 use crate::storage::{CpuRows, Element, SharedRows};
 
 pub fn backward(
@@ -97,75 +97,43 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { call, segment, kv_head, .. } = self;
-        let form = Form::new::<S>(call);
-        let (n_key, pad) = (segment.n_key, form.pad);
+        let parts = Part::all::<S>(call, segment);
+        let pad = Padded::new::<S>(call.shape.head_dim);
         let heads = Heads::new(call, call.query, kv_head);
         let out_heads = Heads::new(call, Place { buffer: 0, column: 0 }, kv_head);
-        let scores = Scores::new::<S>(segment, heads.group);
-        let tile = tile_rows(form, scores);
-        let (stride, n_bundle) = (scores.stride, form.bundles(tile));
-        let n_whole = form.bundles(n_key) * form.words.per_word();
-        let n_turned = n_key.next_multiple_of(S::TILE_COLUMNS) * pad.len;
-        let bundle_row = n_bundle.next_multiple_of(SQUARE);
-        let memory = self.scratch.floats([
-            n_whole * form.row(),
-            form.bundle_memory(n_key),
-            form.panel_memory::<S>(n_key),
-            form.panel_memory::<S>(n_key),
-            tile * form.row(),
-            tile * form.row(),
-            form.bundle_memory(tile),
-            2 * pad.len * bundle_row,
-            2 * n_bundle * stride,
-            form.rounded_memory(BLOCK_ROWS * stride),
-            2 * BLOCK_ROWS * stride,
+        let scores = Scores::new::<S>(segment, heads.group, &parts);
+        let (tile, stride) = (tile_rows(scores), scores.stride);
+        let n_memory = parts.iter().map(|part| room(Seen::sizes::<S>(part, tile, stride))).sum();
+        let [memory, p, ds, d_query, wide] = self.scratch.floats([
+            n_memory,
+            BLOCK_ROWS * stride,
+            BLOCK_ROWS * stride,
             BLOCK_ROWS * pad.stride,
-            2 * n_turned,
             S::TILE_COLUMNS * pad.stride,
         ]);
-        let [
-            rows,
-            bundles,
-            keys,
-            values,
-            query,
-            d_out,
-            tile_bundles,
-            turned,
-            waiting,
-            rounded,
-            block_memory,
-            d_query,
-            d_turned,
-            wide,
-        ] = memory;
-        let [rows, bundles, keys, values, query, d_out, tile_bundles, turned, waiting, rounded] =
-            [rows, bundles, keys, values, query, d_out, tile_bundles, turned, waiting, rounded]
-                .map(bytemuck::cast_slice_mut);
-        let (query_turned, d_out_turned) = turned.split_at_mut(pad.len * bundle_row);
-        let (p_bundles, ds_bundles) = waiting.split_at_mut(n_bundle * stride);
-        let (p, ds) = block_memory.split_at_mut(BLOCK_ROWS * stride);
-        let (d_keys, d_values) = d_turned.split_at_mut(n_turned);
-
-        gather(simd, call, segment, kv_head, Side::Values, form, rows);
-        form.turn(simd, rows, n_key, values);
-        gather(simd, call, segment, kv_head, Side::Keys, form, rows);
-        form.turn(simd, rows, n_key, keys);
-        let key_bundles = Right::rows::<S>(form.bundle(simd, rows, n_key, bundles), pad.stride);
-        let keys = Right::panels::<S>(keys, form.depth());
-        let values = Right::panels::<S>(values, form.depth());
-        d_keys.fill(0.0);
-        d_values.fill(0.0);
+        let mut memory = bytemuck::cast_slice_mut(memory);
+        let mut seen = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let sizes = Seen::sizes::<S>(part, tile, stride);
+            let (own, rest) = std::mem::take(&mut memory).split_at_mut(room(sizes));
+            memory = rest;
+            seen.push(Seen::new(simd, call, segment, kv_head, part, cut(own, sizes)));
+        }
         let source = call.sources[call.query.buffer];
         for first in (0..scores.n_row()).step_by(tile) {
             let rows = first..scores.n_row().min(first + tile);
-            gather_queries(simd, source, segment.rows.start, rows.clone(), heads, form, query);
-            gather_queries(simd, self.d_out, segment.rows.start, rows.clone(), out_heads, form, d_out);
+            for Seen { part, query, d_out, .. } in &mut seen {
+                let (start, form) = (segment.rows.start, part.form);
+                gather_queries(simd, source, start, rows.clone(), heads, form, query);
+                gather_queries(simd, self.d_out, start, rows.clone(), out_heads, form, d_out);
+            }
             for block in scores.blocks::<S>(rows.clone()) {
                 let start = block.rows.start - first;
-                let n_row = block.rows.len();
-                scores.products(simd, form, &block, &query[start * form.row()..], keys, p);
-                scores.products(simd, form, &block, &d_out[start * form.row()..], values, ds);
+                for Seen { part, keys, values, query, d_out, .. } in &seen {
+                    let start = start * part.form.row();
+                    scores.products(simd, part, &block, &query[start..], *keys, p);
+                    scores.products(simd, part, &block, &d_out[start..], *values, ds);
+                }
                 let each =
                     block.rows.clone().zip(p.chunks_exact_mut(stride)).zip(ds.chunks_exact_mut(stride));
                 for (at, ((i, p), ds)) in each.enumerate() {
@@ -192,14 +160,15 @@ impl Kernel for Backward<'_> {
                     );
                     // The values' gradient is with the shares that the query got.
                     segment.drop_probabilities(call, row, head, &mut p[..limit]);
-                    form.round(simd, ds, rounded, at * stride);
+                    for Seen { part, rounded, .. } in &mut seen {
+                        part.round(simd, ds, rounded, at * stride);
+                    }
                 }
                 if let Some((grads, heads)) = self.d_query {
-                    let size = Size { rows: n_row, columns: pad.stride, depth: form.bundles(block.columns) };
-                    let left = form.choose(ds, rounded);
-                    let left = Left { words: left, row: stride / form.words.per_word() };
-                    let out = Out { sums: d_query, row: pad.stride };
-                    multiply(simd, form.words, size, left, key_bundles, out, false);
+                    let mut sums = BlockSums::new(&block, d_query, pad.stride);
+                    for Seen { part, key_bundles, rounded, .. } in &seen {
+                        sums.add(simd, part, part.left(ds, rounded, stride), *key_bundles);
+                    }
                     let scale = simd.splat(call.shape.scale);
                     for (i, d_query) in block.rows.clone().zip(d_query.chunks_exact(pad.stride)) {
                         let row = segment.rows.start + i / heads.group;
@@ -223,36 +192,29 @@ impl Kernel for Backward<'_> {
                     }
                 }
                 if self.d_keys.is_some() {
-                    let per_word = form.words.per_word();
-                    for (from, to) in [(&*p, &mut *p_bundles), (&*ds, &mut *ds_bundles)] {
-                        let to = to[start / per_word * stride..].chunks_exact_mut(stride);
-                        for (from, to) in from[..n_row * stride].chunks(per_word * stride).zip(to) {
-                            form.bundle_floats(simd, from, stride, block.width, to);
-                        }
+                    for seen in &mut seen {
+                        seen.wait(simd, &block, start, stride, p, ds);
                     }
                 }
             }
             let Some((_, wanted)) = &self.d_keys else { continue };
-            let n_row = rows.len();
-            for (left, turned, right, to) in [
-                (&*query, &mut *query_turned, &*ds_bundles, &mut *d_keys),
-                (&*d_out, &mut *d_out_turned, &*p_bundles, &mut *d_values),
-            ] {
-                let left = form.bundle(simd, left, n_row, tile_bundles);
-                form.turn_bundles(simd, left, form.bundles(n_row), turned, bundle_row);
-                let left = Left { words: turned, row: bundle_row };
-                add_turned(simd, scores, form, rows.clone(), wanted.clone(), left, right, to);
+            for seen in &mut seen {
+                seen.add_gradients(simd, scores, rows.clone(), wanted);
             }
         }
-        let Some((parts, wanted)) = self.d_keys else { return };
+        let Some((gradients, wanted)) = self.d_keys else { return };
         let kv_width = call.shape.kv_width();
-        for (side, turned) in [(Side::Keys, &*d_keys), (Side::Values, &*d_values)] {
+        for (Seen { part, d_keys, d_values, .. }, side) in
+            seen.iter().flat_map(|seen| [(seen, Side::Keys), (seen, Side::Values)])
+        {
+            let turned = if side == Side::Keys { d_keys } else { d_values };
             let place = Place { buffer: 0, column: if side == Side::Keys { 0 } else { kv_width } };
             let factor = if side == Side::Keys { call.shape.scale } else { 1.0 };
             let mut there = None;
-            for keys in segment.keys.iter().filter(|keys| wanted.contains(&keys.start)) {
+            let is_wanted = |keys: &&Keys| wanted.contains(&keys.start) && part.columns.contains(&keys.start);
+            for keys in segment.keys.iter().filter(is_wanted) {
                 for row in 0..keys.len {
-                    let at = keys.start + row;
+                    let at = keys.start - part.columns.start + row;
                     let panel = at / S::TILE_COLUMNS;
                     if there != Some(panel) {
                         turn_back(simd, &turned[panel * pad.len * S::TILE_COLUMNS..], pad, wide);
@@ -267,10 +229,11 @@ impl Kernel for Backward<'_> {
                     }
                     // SAFETY: rows of this segment's keys and columns of this key head are written by this task
                     // alone, one part at a time.
-                    let part = unsafe {
-                        parts.part(segment.first_gradient + at, head_columns(place, kv_head, pad.len))
+                    let to = unsafe {
+                        let row = segment.first_gradient + keys.start + row;
+                        gradients.part(row, head_columns(place, kv_head, pad.len))
                     };
-                    part.write(simd, gradient);
+                    to.write(simd, gradient);
                 }
             }
         }
@@ -278,43 +241,172 @@ impl Kernel for Backward<'_> {
 }
 
 /// Rows of scores of a tile: whole blocks, and not fewer than what is worth reading and writing the keys' gradients for.
-fn tile_rows(form: Form, scores: Scores<'_>) -> usize {
-    let most = SCORE_TILE * form.words.per_word() / scores.stride / BLOCK_ROWS;
+fn tile_rows(scores: Scores<'_>) -> usize {
+    let has_pairs = scores.parts.iter().any(|part| part.form.words == Words::Pairs);
+    let per_word = if has_pairs { Words::Pairs } else { Words::Floats }.per_word();
+    let most = SCORE_TILE * per_word / scores.stride / BLOCK_ROWS;
     most.max(2).min(scores.n_row().div_ceil(BLOCK_ROWS)) * BLOCK_ROWS
 }
 
-/// `to += left right` for the columns of some keys, leaving out the rows of a tile that do not see them. `to` lies in panels
-/// of the columns of a tile.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one product's operands, used at one place")]
-fn add_turned<S: Simd>(
-    simd: S,
-    scores: Scores<'_>,
-    form: Form,
-    rows: Range<usize>,
-    keys: Range<usize>,
-    left: Left<'_>,
-    right: &[u32],
-    to: &mut [f32],
-) {
-    let (n, n_bundle) = (form.pad.len, form.bundles(rows.len()));
-    let mut first_row = rows.start;
-    let panels = keys.start / S::TILE_COLUMNS..keys.end.div_ceil(S::TILE_COLUMNS);
-    for (panel, to) in panels.clone().zip(to.chunks_exact_mut(n * S::TILE_COLUMNS).skip(panels.start)) {
-        let key = panel * S::TILE_COLUMNS;
-        // Later queries see more, so rows that see none of these keys see none of the later ones either.
-        while first_row < rows.end && scores.limit(first_row) <= key {
-            first_row += 1;
+/// What queries read of a part, and what they give to it.
+struct Seen<'a> {
+    part: &'a Part,
+    keys: Right<'a>,
+    values: Right<'a>,
+    key_bundles: Right<'a>,
+    /// Rows of a tile.
+    query: &'a mut [u32],
+    d_out: &'a mut [u32],
+    /// `dS` of a block.
+    rounded: &'a mut [u32],
+    /// `M P` and `dS` of a tile, [`Self::waiting_row`] words for each bundle.
+    p_bundles: &'a mut [u32],
+    ds_bundles: &'a mut [u32],
+    tile_bundles: &'a mut [u32],
+    turned: &'a mut [u32],
+    /// Gradients in panels, turned.
+    d_keys: &'a mut [f32],
+    d_values: &'a mut [f32],
+}
+
+impl<'a> Seen<'a> {
+    /// Words of memory, of which that for rows is free again afterwards.
+    fn sizes<S: Simd>(part: &Part, tile: usize, stride: usize) -> [usize; 13] {
+        let (form, n_key) = (part.form, part.n_key());
+        let waiting = form.bundles(tile) * Self::waiting_row::<S>(part);
+        let gradients = n_key.next_multiple_of(S::TILE_COLUMNS) * form.pad.len;
+        [
+            part.whole_rows() * form.row(),
+            form.bundle_memory(n_key),
+            form.panel_memory::<S>(n_key),
+            form.panel_memory::<S>(n_key),
+            tile * form.row(),
+            tile * form.row(),
+            form.rounded_memory(BLOCK_ROWS * stride),
+            waiting,
+            waiting,
+            form.bundle_memory(tile),
+            form.pad.len * form.bundles(tile).next_multiple_of(SQUARE),
+            gradients,
+            gradients,
+        ]
+    }
+
+    fn waiting_row<S: Simd>(part: &Part) -> usize {
+        part.n_key().next_multiple_of(S::LANES) + S::LANES
+    }
+
+    #[inline(always)]
+    fn new<S: Simd>(
+        simd: S,
+        call: &Call<'_>,
+        segment: &Segment,
+        kv_head: usize,
+        part: &'a Part,
+        memory: [&'a mut [u32]; 13],
+    ) -> Self {
+        let [
+            rows,
+            bundles,
+            keys,
+            values,
+            query,
+            d_out,
+            rounded,
+            p_bundles,
+            ds_bundles,
+            tile_bundles,
+            turned,
+            d_keys,
+            d_values,
+        ] = memory;
+        let (form, n_key) = (part.form, part.n_key());
+        gather(simd, call, segment, kv_head, Side::Values, part, rows);
+        form.turn(simd, rows, n_key, values);
+        gather(simd, call, segment, kv_head, Side::Keys, part, rows);
+        form.turn(simd, rows, n_key, keys);
+        let key_bundles = Right::rows::<S>(form.bundle(simd, rows, n_key, bundles), form.pad.stride);
+        let [keys, values] = [keys, values].map(|turned| Right::panels::<S>(turned, form.depth()));
+        let [d_keys, d_values]: [&mut [f32]; 2] = [d_keys, d_values].map(bytemuck::cast_slice_mut);
+        d_keys.fill(0.0);
+        d_values.fill(0.0);
+        Self {
+            part,
+            keys,
+            values,
+            key_bundles,
+            query,
+            d_out,
+            rounded,
+            p_bundles,
+            ds_bundles,
+            tile_bundles,
+            turned,
+            d_keys,
+            d_values,
         }
-        if first_row == rows.end {
+    }
+
+    /// Keeps a block's `M P` and `dS` until the tile is complete. The block is the tile's from row `start` on.
+    #[inline(always)]
+    fn wait<S: Simd>(
+        &mut self,
+        simd: S,
+        block: &ScoreBlock,
+        start: usize,
+        stride: usize,
+        p: &[f32],
+        ds: &[f32],
+    ) {
+        let (form, first) = (self.part.form, self.part.columns.start);
+        let width = self.part.width::<S>(self.part.seen(block.columns));
+        let (per_word, row) = (form.words.per_word(), Self::waiting_row::<S>(self.part));
+        let n = (block.rows.len() - 1) * stride + first + width;
+        for (from, to) in [(p, &mut *self.p_bundles), (ds, &mut *self.ds_bundles)] {
+            let to = to[start / per_word * row..].chunks_exact_mut(row);
+            for (from, to) in from[first..n].chunks(per_word * stride).zip(to) {
+                form.bundle_floats(simd, from, stride, width, to);
+            }
+        }
+    }
+
+    /// Adds the products over a tile's queries, `rows`.
+    #[inline(always)]
+    fn add_gradients<S: Simd>(&mut self, simd: S, scores: Scores<'_>, rows: Range<usize>, wanted: &Range<usize>) {
+        let (form, all) = (self.part.form, &self.part.columns);
+        let wanted = self.part.seen(wanted.start)..self.part.seen(wanted.end);
+        if wanted.is_empty() {
             return;
         }
-        let first = (first_row - rows.start) / form.words.per_word();
-        let columns = (keys.end - key).min(S::TILE_COLUMNS).next_multiple_of(S::LANES);
-        let size = Size { rows: n, columns, depth: n_bundle - first };
-        let left = Left { words: &left.words[first..], row: left.row };
-        let right = Right::rows::<S>(&right[first * scores.stride + key..], scores.stride);
-        multiply(simd, form.words, size, left, right, Out { sums: to, row: S::TILE_COLUMNS }, true);
+        let (n_bundle, row) = (form.bundles(rows.len()), Self::waiting_row::<S>(self.part));
+        let turned_row = n_bundle.next_multiple_of(SQUARE);
+        for (left, right, to) in [
+            (&*self.query, &*self.ds_bundles, &mut *self.d_keys),
+            (&*self.d_out, &*self.p_bundles, &mut *self.d_values),
+        ] {
+            let left = form.bundle(simd, left, rows.len(), self.tile_bundles);
+            form.turn_bundles(simd, left, n_bundle, self.turned, turned_row);
+            let left = Left { words: &*self.turned, row: turned_row };
+            let mut first_row = rows.start;
+            let panels = wanted.start / S::TILE_COLUMNS..wanted.end.div_ceil(S::TILE_COLUMNS);
+            let panel_len = form.pad.len * S::TILE_COLUMNS;
+            for (panel, to) in panels.clone().zip(to.chunks_exact_mut(panel_len).skip(panels.start)) {
+                let key = panel * S::TILE_COLUMNS;
+                // Later queries see more, so rows that see none of these keys see none of the later ones either.
+                while first_row < rows.end && scores.limit(first_row) <= all.start + key {
+                    first_row += 1;
+                }
+                if first_row == rows.end {
+                    break;
+                }
+                let first = (first_row - rows.start) / form.words.per_word();
+                let columns = (wanted.end - key).min(S::TILE_COLUMNS).next_multiple_of(S::LANES);
+                let size = Size { rows: form.pad.len, columns, depth: n_bundle - first };
+                let left = Left { words: &left.words[first..], row: left.row };
+                let right = Right::rows::<S>(&right[first * row + key..], row);
+                multiply(simd, form.words, size, left, right, Out { sums: to, row: S::TILE_COLUMNS }, true);
+            }
+        }
     }
 }
 

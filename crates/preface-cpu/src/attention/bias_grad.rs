@@ -5,7 +5,7 @@
 
 use preface_backend::Place;
 
-use super::pack::{Form, Heads, Padded, Side, gather, gather_queries};
+use super::pack::{Form, Heads, Padded, Part, Side, gather, gather_queries};
 use super::{Call, check};
 use crate::CpuBackend;
 use crate::scratch::Scratch;
@@ -67,8 +67,9 @@ impl Kernel for BiasGrad<'_> {
             let n_query = group * pad.stride;
             let [keys, values, query, d_out, p, dp, sum] =
                 self.scratch.floats([n_keys, n_keys, n_query, n_query, n_key, n_key, width]);
-            gather(simd, call, segment, kv_head, Side::Keys, form, bytemuck::cast_slice_mut(keys));
-            gather(simd, call, segment, kv_head, Side::Values, form, bytemuck::cast_slice_mut(values));
+            let part = Part { form, columns: 0..n_key };
+            gather(simd, call, segment, kv_head, Side::Keys, &part, bytemuck::cast_slice_mut(keys));
+            gather(simd, call, segment, kv_head, Side::Values, &part, bytemuck::cast_slice_mut(values));
             for i in 0..group {
                 let head = out_heads.first + i;
                 sum.fill(0.0);

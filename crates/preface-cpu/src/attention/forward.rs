@@ -5,10 +5,10 @@
 use std::ops::Range;
 
 use super::multiply::{Left, Out, Right, Size, multiply};
-use super::pack::{Form, Heads, Side, gather, gather_queries};
+use super::pack::{Heads, Padded, Part, Side, gather, gather_queries};
 use super::{Call, Segment, check, thin};
 use crate::CpuBackend;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, cut, room};
 use crate::simd::{Kernel, Simd, TILE_ROWS, exp_sum, largest};
 use crate::storage::{CpuRows, SharedRows};
 
@@ -89,32 +89,26 @@ impl Forward<'_> {
         scratch: &mut Scratch,
     ) {
         let heads = Heads::new(call, call.query, kv_head);
-        let form = Form::new::<S>(call);
-        let (n_key, pad) = (segment.n_key, form.pad);
-        let scores = Scores::new::<S>(segment, heads.group);
-        let stride = scores.stride;
-        let n_whole = form.bundles(n_key) * form.words.per_word();
-        let [rows, bundles, keys, query, products, probabilities, sums] = scratch.floats([
-            n_whole * form.row(),
-            form.bundle_memory(n_key),
-            form.panel_memory::<S>(n_key),
-            BLOCK_ROWS * form.row(),
-            BLOCK_ROWS * stride,
-            form.rounded_memory(BLOCK_ROWS * stride),
-            BLOCK_ROWS * pad.stride,
-        ]);
-        let [rows, bundles, keys, query, probabilities] =
-            [rows, bundles, keys, query, probabilities].map(bytemuck::cast_slice_mut);
-        gather(simd, call, segment, kv_head, Side::Keys, form, rows);
-        form.turn(simd, rows, n_key, keys);
-        gather(simd, call, segment, kv_head, Side::Values, form, rows);
-        let values = form.bundle(simd, rows, n_key, bundles);
-        let keys = Right::panels::<S>(keys, form.depth());
-        let values = Right::rows::<S>(values, pad.stride);
+        let parts = Part::all::<S>(call, segment);
+        let scores = Scores::new::<S>(segment, heads.group, &parts);
+        let (stride, pad) = (scores.stride, Padded::new::<S>(call.shape.head_dim));
+        let n_memory = parts.iter().map(|part| room(Seen::sizes::<S>(part, stride))).sum();
+        let [memory, products, sums] =
+            scratch.floats([n_memory, BLOCK_ROWS * stride, BLOCK_ROWS * pad.stride]);
+        let mut memory = bytemuck::cast_slice_mut(memory);
+        let mut seen = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let sizes = Seen::sizes::<S>(part, stride);
+            let (own, rest) = std::mem::take(&mut memory).split_at_mut(room(sizes));
+            memory = rest;
+            seen.push(Seen::new(simd, call, segment, kv_head, part, cut(own, sizes)));
+        }
         let source = call.sources[call.query.buffer];
         for block in scores.blocks::<S>(0..scores.n_row()) {
-            gather_queries(simd, source, segment.rows.start, block.rows.clone(), heads, form, query);
-            scores.products(simd, form, &block, query, keys, products);
+            for Seen { part, keys, query, .. } in &mut seen {
+                gather_queries(simd, source, segment.rows.start, block.rows.clone(), heads, part.form, query);
+                scores.products(simd, part, &block, query, *keys, products);
+            }
             let mut statistics = [(0.0, 0.0); BLOCK_ROWS];
             let each = block.rows.clone().zip(products.chunks_exact_mut(stride)).zip(&mut statistics);
             for (at, ((i, products), kept)) in each.enumerate() {
@@ -124,20 +118,20 @@ impl Forward<'_> {
                 let factor = segment.score(simd, call, head, position, &mut products[..limit]);
                 scores.hide(position, products);
                 let products = &mut products[..block.width];
-                let (seen, unseen) = products.split_at_mut(limit);
-                let most = factor * largest(simd, seen);
-                let sum = exp_sum(simd, seen, factor, most);
-                segment.drop_probabilities(call, row, head, seen);
+                let (seeing, unseen) = products.split_at_mut(limit);
+                let most = factor * largest(simd, seeing);
+                let sum = exp_sum(simd, seeing, factor, most);
+                segment.drop_probabilities(call, row, head, seeing);
                 unseen.fill(0.0);
-                form.round(simd, products, probabilities, at * stride);
+                for Seen { part, probabilities, .. } in &mut seen {
+                    part.round(simd, products, probabilities, at * stride);
+                }
                 *kept = (1.0 / sum, most + sum.ln());
             }
-            let left = form.choose(products, probabilities);
-            let left = Left { words: left, row: stride / form.words.per_word() };
-            let size =
-                Size { rows: block.rows.len(), columns: pad.stride, depth: form.bundles(block.columns) };
-            let out = Out { sums, row: pad.stride };
-            multiply(simd, form.words, size, left, values, out, false);
+            let mut out = BlockSums::new(&block, sums, pad.stride);
+            for Seen { part, values, probabilities, .. } in &seen {
+                out.add(simd, part, part.left(products, probabilities, stride), *values);
+            }
             let finished = block.rows.zip(sums.chunks_exact_mut(pad.stride)).zip(statistics);
             for ((i, sums), (reciprocal, log_sum_exp)) in finished {
                 let reciprocal = simd.splat(reciprocal);
@@ -152,12 +146,83 @@ impl Forward<'_> {
     }
 }
 
+/// What a block of queries reads of a part.
+struct Seen<'a> {
+    part: &'a Part,
+    keys: Right<'a>,
+    values: Right<'a>,
+    query: &'a mut [u32],
+    probabilities: &'a mut [u32],
+}
+
+impl<'a> Seen<'a> {
+    /// Words of memory, of which that for rows is free again afterwards.
+    fn sizes<S: Simd>(part: &Part, stride: usize) -> [usize; 5] {
+        let (form, n_key) = (part.form, part.n_key());
+        [
+            part.whole_rows() * form.row(),
+            form.bundle_memory(n_key),
+            form.panel_memory::<S>(n_key),
+            BLOCK_ROWS * form.row(),
+            form.rounded_memory(BLOCK_ROWS * stride),
+        ]
+    }
+
+    #[inline(always)]
+    fn new<S: Simd>(
+        simd: S,
+        call: &Call<'_>,
+        segment: &Segment,
+        kv_head: usize,
+        part: &'a Part,
+        memory: [&'a mut [u32]; 5],
+    ) -> Self {
+        let [rows, bundles, keys, query, probabilities] = memory;
+        let (form, n_key) = (part.form, part.n_key());
+        gather(simd, call, segment, kv_head, Side::Keys, part, rows);
+        form.turn(simd, rows, n_key, keys);
+        gather(simd, call, segment, kv_head, Side::Values, part, rows);
+        let values = Right::rows::<S>(form.bundle(simd, rows, n_key, bundles), form.pad.stride);
+        Self { part, keys: Right::panels::<S>(keys, form.depth()), values, query, probabilities }
+    }
+}
+
+/// Products of a block's rows, over the keys that it sees, with rows of head vectors: the sum over all parts.
+pub struct BlockSums<'a> {
+    block: &'a ScoreBlock,
+    sums: &'a mut [f32],
+    row: usize,
+    n_part: usize,
+}
+
+impl<'a> BlockSums<'a> {
+    /// Nothing yet: `sums` holds anything until the first part is added.
+    pub fn new(block: &'a ScoreBlock, sums: &'a mut [f32], row: usize) -> Self {
+        Self { block, sums, row, n_part: 0 }
+    }
+
+    /// Adds a part.
+    #[inline(always)]
+    pub fn add<S: Simd>(&mut self, simd: S, part: &Part, left: Left<'_>, right: Right<'_>) {
+        let (form, n_seen) = (part.form, part.seen(self.block.columns));
+        if n_seen == 0 && self.n_part > 0 {
+            return;
+        }
+        let size =
+            Size { rows: self.block.rows.len(), columns: self.row, depth: form.bundles(n_seen) };
+        let out = Out { sums: self.sums, row: self.row };
+        multiply(simd, form.words, size, left, right, out, self.n_part > 0);
+        self.n_part += 1;
+    }
+}
+
 /// The scores of a segment for the heads of a group: row `i` is that of query `i / group` and head `i % group`.
 #[derive(Clone, Copy)]
 pub struct Scores<'a> {
     pub segment: &'a Segment,
     pub group: usize,
-    /// Numbers from one row to the next: whole tiles, and not a power of two, which the caches map to few places.
+    pub parts: &'a [Part],
+    /// Numbers from one row to the next: whole vectors, and not a power of two, which the caches map to few places.
     pub stride: usize,
 }
 
@@ -166,7 +231,7 @@ pub struct ScoreBlock {
     pub rows: Range<usize>,
     /// Keys that the last row sees.
     pub columns: usize,
-    /// These, rounded up to whole tiles: columns that are written.
+    /// These, and what else belongs to the tiles of a part: columns that are written.
     pub width: usize,
 }
 
@@ -174,8 +239,15 @@ pub struct ScoreBlock {
 pub const BLOCK_ROWS: usize = 2 * TILE_ROWS;
 
 impl<'a> Scores<'a> {
-    pub fn new<S: Simd>(segment: &'a Segment, group: usize) -> Self {
-        Self { segment, group, stride: segment.n_key.next_multiple_of(S::TILE_COLUMNS) + S::LANES }
+    pub fn new<S: Simd>(segment: &'a Segment, group: usize, parts: &'a [Part]) -> Self {
+        let scores = Self { segment, group, parts, stride: 0 };
+        Self { stride: scores.width::<S>(segment.n_key) + S::LANES, ..scores }
+    }
+
+    /// Columns that are written where so many are seen.
+    fn width<S: Simd>(self, columns: usize) -> usize {
+        let widths = self.parts.iter().map(|part| part.columns.start + part.width::<S>(part.seen(columns)));
+        widths.max().unwrap_or(0).next_multiple_of(S::LANES)
     }
 
     /// All rows.
@@ -188,7 +260,7 @@ impl<'a> Scores<'a> {
         rows.clone().step_by(BLOCK_ROWS).map(move |start| {
             let rows = start..rows.end.min(start + BLOCK_ROWS);
             let columns = self.limit(rows.end - 1);
-            ScoreBlock { rows, columns, width: columns.next_multiple_of(S::TILE_COLUMNS) }
+            ScoreBlock { rows, columns, width: self.width::<S>(columns) }
         })
     }
 
@@ -197,21 +269,24 @@ impl<'a> Scores<'a> {
         self.segment.limit(self.segment.position(self.segment.rows.start + i / self.group))
     }
 
-    /// Products of the rows of a block with all keys (or values) that it sees.
+    /// Products of the rows of a block with the keys (or values) of a part that it sees. What is written ends with a whole
+    /// vector, so the parts come in their order.
     #[inline(always)]
     pub fn products<S: Simd>(
         self,
         simd: S,
-        form: Form,
+        part: &Part,
         block: &ScoreBlock,
         left: &[u32],
         right: Right<'_>,
         to: &mut [f32],
     ) {
-        let columns = block.columns.next_multiple_of(S::LANES);
+        let form = part.form;
+        let columns = part.seen(block.columns).next_multiple_of(S::LANES);
         let size = Size { rows: block.rows.len(), columns, depth: form.depth() };
         let left = Left { words: left, row: form.row() };
-        multiply(simd, form.words, size, left, right, Out { sums: to, row: self.stride }, false);
+        let out = Out { sums: &mut to[part.columns.start..], row: self.stride };
+        multiply(simd, form.words, size, left, right, out, false);
     }
 
     /// Sets the scores of keys that the query does not see to negative infinity, as far as they lie among the first

@@ -6,7 +6,8 @@ use std::ops::Range;
 use half::bf16;
 use preface_backend::Place;
 
-use super::{Call, Segment};
+use super::multiply::Left;
+use super::{Call, Keys, Segment};
 use crate::simd::{SQUARE, Simd, Words, narrow, pair_floats, pair_halves, turn_rows};
 use crate::storage::{CpuRows, Element, View, ViewMut};
 
@@ -38,14 +39,6 @@ pub struct Form {
 }
 
 impl Form {
-    /// Pairs of bf16 where all rows are stored so and an instruction multiplies them.
-    pub fn new<S: Simd>(call: &Call<'_>) -> Self {
-        // Rows in `f32`, a prefix above all, would be rounded first: gradients then turn by more than a percent.
-        let in_bf16 = call.sources.iter().all(|source| source.element == Element::Bf16);
-        let words = if in_bf16 && S::MULTIPLIES_PAIRS { Words::Pairs } else { Words::Floats };
-        Self { words, pad: Padded::new::<S>(call.shape.head_dim) }
-    }
-
     /// Words of a row.
     pub fn row(self) -> usize {
         self.pad.stride / self.words.per_word()
@@ -152,20 +145,6 @@ impl Form {
         }
     }
 
-    /// Writes numbers to `rounded` from element `start` on, if products are not of the very numbers.
-    #[inline(always)]
-    pub fn round<S: Simd>(self, simd: S, from: &[f32], rounded: &mut [u32], start: usize) {
-        if self.words == Words::Pairs {
-            let to: &mut [bf16] = bytemuck::cast_slice_mut(rounded);
-            narrow(simd, from, &mut to[start..start + from.len()]);
-        }
-    }
-
-    /// What products are of: the numbers, or what [`Self::round`] made of them.
-    pub fn choose<'a>(self, numbers: &'a [f32], rounded: &'a [u32]) -> &'a [u32] {
-        if self.words == Words::Pairs { rounded } else { bytemuck::cast_slice(numbers) }
-    }
-
     /// Rows of `width` numbers, `stride` apart and as many as a word holds (or fewer), as one bundle.
     #[inline(always)]
     pub fn bundle_floats<S: Simd>(self, simd: S, from: &[f32], stride: usize, width: usize, to: &mut [u32]) {
@@ -180,7 +159,76 @@ impl Form {
     }
 }
 
-/// Keys or values of a segment for one key head, one row each, dropout applied.
+/// A stretch of a segment's list of keys that is multiplied in one form.
+pub struct Part {
+    pub form: Form,
+    pub columns: Range<usize>,
+}
+
+impl Part {
+    /// Keys stored in `f32`, a prefix above all, as they are: rounded, they turn gradients by more than a percent. They come
+    /// first in the list, or nearly; what lies behind them is multiplied as pairs of bf16, where an instruction does that.
+    pub fn all<S: Simd>(call: &Call<'_>, segment: &Segment) -> Vec<Self> {
+        let is_exact = |buffer: usize| call.sources[buffer].element == Element::F32;
+        let n_key = segment.n_key;
+        let n_exact = if !S::MULTIPLIES_PAIRS || is_exact(call.query.buffer) {
+            n_key
+        } else {
+            let stores = |keys: &Keys| {
+                let store = call.stores[keys.store];
+                is_exact(store.keys.buffer) || is_exact(store.values.buffer)
+            };
+            let exact = segment.keys.iter().filter(|keys| stores(keys));
+            exact.map(|keys| keys.start + keys.len).max().unwrap_or(0)
+        };
+        let pad = Padded::new::<S>(call.shape.head_dim);
+        let part = |words, columns: Range<usize>| Self { form: Form { words, pad }, columns };
+        let mut parts = vec![part(Words::Floats, 0..n_exact), part(Words::Pairs, n_exact..n_key)];
+        parts.retain(|part| n_key == 0 || !part.columns.is_empty());
+        parts
+    }
+
+    /// Keys.
+    pub fn n_key(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Keys among the first `columns` of the list.
+    pub fn seen(&self, columns: usize) -> usize {
+        columns.min(self.columns.end).saturating_sub(self.columns.start)
+    }
+
+    /// Columns, of its own, that belong to the tiles in which these keys are.
+    pub fn width<S: Simd>(&self, n_seen: usize) -> usize {
+        n_seen.next_multiple_of(S::TILE_COLUMNS).min(self.n_key().next_multiple_of(S::LANES))
+    }
+
+    /// Writes a row's numbers for these keys to `rounded` from element `start` on, if products are not of the very numbers.
+    #[inline(always)]
+    pub fn round<S: Simd>(&self, simd: S, row: &[f32], rounded: &mut [u32], start: usize) {
+        if self.form.words == Words::Pairs {
+            let to: &mut [bf16] = bytemuck::cast_slice_mut(rounded);
+            let from = row.get(self.columns.start..).unwrap_or_default();
+            narrow(simd, from, &mut to[start..start + from.len()]);
+        }
+    }
+
+    /// What products are of, for rows of `stride` numbers: the numbers, or what [`Self::round`] made of them.
+    pub fn left<'a>(&self, numbers: &'a [f32], rounded: &'a [u32], stride: usize) -> Left<'a> {
+        let words = match self.form.words {
+            Words::Pairs => rounded,
+            Words::Floats => &bytemuck::cast_slice(numbers)[self.columns.start..],
+        };
+        Left { words, row: stride / self.form.words.per_word() }
+    }
+
+    /// Rows that fill up the last word of their bundles.
+    pub fn whole_rows(&self) -> usize {
+        self.form.bundles(self.n_key()) * self.form.words.per_word()
+    }
+}
+
+/// Keys or values of a part of a segment for one key head, one row each, dropout applied.
 #[inline(always)]
 pub fn gather<S: Simd>(
     simd: S,
@@ -188,16 +236,17 @@ pub fn gather<S: Simd>(
     segment: &Segment,
     kv_head: usize,
     side: Side,
-    form: Form,
+    part: &Part,
     to: &mut [u32],
 ) {
-    for keys in &segment.keys {
+    let Part { form, columns: all } = part;
+    for keys in segment.keys.iter().filter(|keys| keys.len > 0 && all.contains(&keys.start)) {
         let store = call.stores[keys.store];
         let place = if side == Side::Keys { store.keys } else { store.values };
         let columns = head_columns(place, kv_head, form.pad.len);
         let source = call.sources[place.buffer];
         for row in 0..keys.len {
-            let to = &mut to[(keys.start + row) * form.row()..][..form.row()];
+            let to = &mut to[(keys.start - all.start + row) * form.row()..][..form.row()];
             form.write(simd, source.part(keys.first_row + row, columns.clone()), to);
             if let Some(dropout) = keys.dropout {
                 form.scale(to, |column| {
