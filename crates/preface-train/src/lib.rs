@@ -14,6 +14,7 @@ mod schedule;
 mod settings;
 mod step;
 mod trainer;
+mod update;
 
 pub use checkpoint::{Checkpoint, CheckpointState};
 pub use curve::loss_curve;
@@ -24,4 +25,5 @@ pub use observer::{EvaluationLog, Observer, StepLog};
 pub use schedule::Schedule;
 pub use settings::{EVAL_LOSS, LossNorm, TrainSettings};
 pub use step::{GradientSum, StepSum, TokenPair, accumulate, largest_step};
-pub use trainer::{Best, End, Outcome, Trainer, gradient_norm};
+pub use trainer::{Best, End, Outcome, Trainer};
+pub use update::{Update, gradient_norm};

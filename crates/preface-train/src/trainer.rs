@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::FORMAT_VERSION;
 use crate::step::{GradientSum, accumulate};
+use crate::update::{Update, gradient_norm};
 use crate::{
     Checkpoint, CheckpointError, CheckpointState, EVAL_LOSS, EvaluationLog, Evaluator, Observer, StepLog,
     TokenPair, TrainError, TrainSettings, evaluate_loss,
@@ -247,7 +248,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let budget = settings.max_tokens_per_batch;
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, budget, wanted)?;
         let weight = sum.weight(settings.loss_norm);
-        let mut gradient = self.method.gradient(self.model, grads);
+        let gradient = self.method.gradient(self.model, grads);
 
         let learning_rate = settings.learning_rate
             * settings.lr_scheduler_type.factor(self.step, settings.warmup_steps, settings.max_steps);
@@ -258,14 +259,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 return Err(TrainError::NotFinite { step: self.step + 1, what, value, learning_rate });
             }
         }
-        let scale = (clip(grad_norm, settings.max_grad_norm) / weight) as f32;
-        for g in gradient.iter_mut() {
-            *g *= scale;
-        }
-        let mut update = self.adam.update(learning_rate as f32);
-        self.method.update(self.model, &mut |first, values| {
-            update.part(first, values, &gradient[first..first + values.len()]);
-        });
+        let update = Update { weight, grad_norm, max_norm: settings.max_grad_norm, learning_rate };
+        update.apply(gradient, self.model, &mut *self.method, &mut self.adam);
         self.step += 1;
         self.pairs += sum.n_pair as u64;
         self.tokens += sum.n_token as u64;
@@ -344,22 +339,4 @@ impl<'a, B: Backend> Trainer<'a, B> {
             best_parameters: self.best_parameters.as_slice().into(),
         }
     }
-}
-
-/// Euclidean norm, summed in `f64` in one fixed order: side by side, as one sum would wait for each of its additions.
-pub fn gradient_norm(gradient: &[f32]) -> f64 {
-    let (chunks, rest) = gradient.as_chunks::<16>();
-    let mut sums = [0.0; 16];
-    for chunk in chunks.iter().map(<[f32; 16]>::as_slice).chain([rest]) {
-        for (sum, &g) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(g) * f64::from(g);
-        }
-    }
-    sums.iter().sum::<f64>().sqrt()
-}
-
-/// The factor that brings a gradient of this norm down to `max_norm`, as PyTorch's `clip_grad_norm_`.
-fn clip(norm: f64, max_norm: f64) -> f64 {
-    const EPSILON: f64 = 1e-6;
-    if max_norm > 0.0 { (max_norm / (norm + EPSILON)).min(1.0) } else { 1.0 }
 }

@@ -12,6 +12,8 @@ use preface_model::tokenizer::{Input, Pair, Separator, SpecialTokens, TextFormat
 use preface_train::TokenPair;
 use serde::Serialize;
 
+use crate::config::sections::Data;
+use crate::engine::Source;
 use crate::ui;
 
 /// How texts become ids, and how long they may be.
@@ -105,7 +107,20 @@ impl fmt::Display for PairCounts {
     }
 }
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
+    /// For a model whose positions trained rows have `taken`, with the limits that `data` sets.
+    pub fn new(source: &'a Source, format: &'a TextFormat, taken: Taken, data: &Data) -> Self {
+        Self {
+            tokenizer: &source.tokenizer,
+            special: &source.special,
+            format,
+            max_positions: source.files.spec().max_positions,
+            taken,
+            max_length: data.max_length,
+            max_source_tokens: data.max_source_tokens,
+        }
+    }
+
     /// All pairs of a data set.
     ///
     /// # Errors

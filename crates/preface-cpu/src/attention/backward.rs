@@ -13,10 +13,10 @@ use preface_backend::{Place, StoreGrad};
 
 use super::forward::{BLOCK_ROWS, BlockSums, ScoreBlock, Scores};
 use super::multiply::{Left, Out, Right, Size, multiply};
-use super::pack::{Heads, Padded, Part, Side, element, gather, gather_queries, head_columns};
+use super::pack::{Heads, Padded, Part, Side, cut_for_parts, element, gather, gather_queries, head_columns};
 use super::{Call, Keys, SCORE_TILE, Segment, check, check_gradients};
 use crate::CpuBackend;
-use crate::scratch::{Scratch, cut, room};
+use crate::scratch::{Scratch, room};
 use crate::simd::{Kernel, SQUARE, Simd, Words, dot, exp_sum, turn_rows, update};
 use crate::storage::{CpuRows, Element, SharedRows};
 
@@ -103,7 +103,8 @@ impl Kernel for Backward<'_> {
         let out_heads = Heads::new(call, Place { buffer: 0, column: 0 }, kv_head);
         let scores = Scores::new::<S>(segment, heads.group, &parts);
         let (tile, stride) = (tile_rows(scores), scores.stride);
-        let n_memory = parts.iter().map(|part| room(Seen::sizes::<S>(part, tile, stride))).sum();
+        let sizes = |part: &Part| Seen::sizes::<S>(part, tile, stride);
+        let n_memory = parts.iter().map(|part| room(sizes(part))).sum();
         let [memory, p, ds, d_query, wide] = self.scratch.floats([
             n_memory,
             BLOCK_ROWS * stride,
@@ -111,13 +112,10 @@ impl Kernel for Backward<'_> {
             BLOCK_ROWS * pad.stride,
             S::TILE_COLUMNS * pad.stride,
         ]);
-        let mut memory = bytemuck::cast_slice_mut(memory);
+        let memory = cut_for_parts(&parts, memory, sizes);
         let mut seen = Vec::with_capacity(parts.len());
-        for part in &parts {
-            let sizes = Seen::sizes::<S>(part, tile, stride);
-            let (own, rest) = std::mem::take(&mut memory).split_at_mut(room(sizes));
-            memory = rest;
-            seen.push(Seen::new(simd, call, segment, kv_head, part, cut(own, sizes)));
+        for (part, memory) in parts.iter().zip(memory) {
+            seen.push(Seen::new(simd, call, segment, kv_head, part, memory));
         }
         let source = call.sources[call.query.buffer];
         for first in (0..scores.n_row()).step_by(tile) {
@@ -372,7 +370,13 @@ impl<'a> Seen<'a> {
 
     /// Adds the products over a tile's queries, `rows`.
     #[inline(always)]
-    fn add_gradients<S: Simd>(&mut self, simd: S, scores: Scores<'_>, rows: Range<usize>, wanted: &Range<usize>) {
+    fn add_gradients<S: Simd>(
+        &mut self,
+        simd: S,
+        scores: Scores<'_>,
+        rows: Range<usize>,
+        wanted: &Range<usize>,
+    ) {
         let (form, all) = (self.part.form, &self.part.columns);
         let wanted = self.part.seen(wanted.start)..self.part.seen(wanted.end);
         if wanted.is_empty() {

@@ -5,10 +5,10 @@
 use std::ops::Range;
 
 use super::multiply::{Left, Out, Right, Size, multiply};
-use super::pack::{Heads, Padded, Part, Side, gather, gather_queries};
+use super::pack::{Heads, Padded, Part, Side, cut_for_parts, gather, gather_queries};
 use super::{Call, Segment, check, thin};
 use crate::CpuBackend;
-use crate::scratch::{Scratch, cut, room};
+use crate::scratch::{Scratch, room};
 use crate::simd::{Kernel, Simd, TILE_ROWS, exp_sum, largest};
 use crate::storage::{CpuRows, SharedRows};
 
@@ -92,16 +92,14 @@ impl Forward<'_> {
         let parts = Part::all::<S>(call, segment);
         let scores = Scores::new::<S>(segment, heads.group, &parts);
         let (stride, pad) = (scores.stride, Padded::new::<S>(call.shape.head_dim));
-        let n_memory = parts.iter().map(|part| room(Seen::sizes::<S>(part, stride))).sum();
+        let sizes = |part: &Part| Seen::sizes::<S>(part, stride);
+        let n_memory = parts.iter().map(|part| room(sizes(part))).sum();
         let [memory, products, sums] =
             scratch.floats([n_memory, BLOCK_ROWS * stride, BLOCK_ROWS * pad.stride]);
-        let mut memory = bytemuck::cast_slice_mut(memory);
+        let memory = cut_for_parts(&parts, memory, sizes);
         let mut seen = Vec::with_capacity(parts.len());
-        for part in &parts {
-            let sizes = Seen::sizes::<S>(part, stride);
-            let (own, rest) = std::mem::take(&mut memory).split_at_mut(room(sizes));
-            memory = rest;
-            seen.push(Seen::new(simd, call, segment, kv_head, part, cut(own, sizes)));
+        for (part, memory) in parts.iter().zip(memory) {
+            seen.push(Seen::new(simd, call, segment, kv_head, part, memory));
         }
         let source = call.sources[call.query.buffer];
         for block in scores.blocks::<S>(0..scores.n_row()) {
@@ -208,8 +206,7 @@ impl<'a> BlockSums<'a> {
         if n_seen == 0 && self.n_part > 0 {
             return;
         }
-        let size =
-            Size { rows: self.block.rows.len(), columns: self.row, depth: form.bundles(n_seen) };
+        let size = Size { rows: self.block.rows.len(), columns: self.row, depth: form.bundles(n_seen) };
         let out = Out { sums: self.sums, row: self.row };
         multiply(simd, form.words, size, left, right, out, self.n_part > 0);
         self.n_part += 1;

@@ -8,6 +8,7 @@ use preface_backend::Place;
 
 use super::multiply::Left;
 use super::{Call, Keys, Segment};
+use crate::scratch::{cut, room};
 use crate::simd::{SQUARE, Simd, Words, narrow, pair_floats, pair_halves, turn_rows};
 use crate::storage::{CpuRows, Element, View, ViewMut};
 
@@ -226,6 +227,21 @@ impl Part {
     pub fn whole_rows(&self) -> usize {
         self.form.bundles(self.n_key()) * self.form.words.per_word()
     }
+}
+
+/// Memory of each part: slices of the sizes that it needs.
+pub fn cut_for_parts<'a, const N: usize>(
+    parts: &[Part],
+    memory: &'a mut [f32],
+    sizes: impl Fn(&Part) -> [usize; N],
+) -> Vec<[&'a mut [u32]; N]> {
+    let mut rest = bytemuck::cast_slice_mut(memory);
+    let each = parts.iter().map(|part| {
+        let (own, after) = std::mem::take(&mut rest).split_at_mut(room(sizes(part)));
+        rest = after;
+        cut(own, sizes(part))
+    });
+    each.collect()
 }
 
 /// Keys or values of a part of a segment for one key head, one row each, dropout applied.

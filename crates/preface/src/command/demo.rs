@@ -17,6 +17,7 @@ use preface_tune::artefact::replace_files;
 
 use crate::answers::{Answer, Answerer};
 use crate::args::DemoArgs;
+use crate::config::sections::Data;
 use crate::config::{AnswerConfig, RunConfig, Typed};
 use crate::engine::Source;
 use crate::interrupt;
@@ -142,15 +143,7 @@ impl<'a> HeldOut<'a> {
         taken: Taken,
         data: Dataset,
     ) -> Result<Self> {
-        let encoder = Encoder {
-            tokenizer: &source.tokenizer,
-            special: &source.special,
-            format,
-            max_positions: source.files.spec().max_positions,
-            taken,
-            max_length: None,
-            max_source_tokens: None,
-        };
+        let encoder = Encoder::new(source, format, taken, &Data::default());
         let prompts =
             encoder.prompts(prompts_of(&data.path, &data.examples), generation.max_new_tokens)?.inputs;
         let pairs = encoder.pairs(&data)?.pairs;

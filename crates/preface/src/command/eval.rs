@@ -47,15 +47,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let mut config = AnswerConfig::resolve(&typed, &source.facts()?, &text.format, adapter.taken().decoder)?;
     let data = read(&args.data, &mut config, &text)?;
     let slices = slices(args, &data)?;
-    let encoder = Encoder {
-        tokenizer: &source.tokenizer,
-        special: &source.special,
-        format: &config.text,
-        max_positions: source.files.spec().max_positions,
-        taken: adapter.taken(),
-        max_length: config.data.max_length,
-        max_source_tokens: config.data.max_source_tokens,
-    };
+    let encoder = Encoder::new(&source, &config.text, adapter.taken(), &config.data);
     let prompts = match metrics.is_empty() {
         true => Vec::new(),
         false => {

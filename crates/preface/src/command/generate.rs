@@ -31,15 +31,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         (None, Some(path)) => read_prompts(path)?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    let encoder = Encoder {
-        tokenizer: &source.tokenizer,
-        special: &source.special,
-        format: &config.text,
-        max_positions: source.files.spec().max_positions,
-        taken: adapter.taken(),
-        max_length: config.data.max_length,
-        max_source_tokens: config.data.max_source_tokens,
-    };
+    let encoder = Encoder::new(&source, &config.text, adapter.taken(), &config.data);
     let place = |number: usize| match &args.input {
         Some(path) => format!("{}, prompt {}", path.display(), number + 1),
         None => "the prompt".into(),

@@ -38,15 +38,7 @@ impl GeneratedMetrics {
     ) -> Result<Self> {
         let grouped = Dataset { examples: valid.grouped(), ..valid.clone() };
         let drawn = grouped.take(config.training.eval_generate_samples, config.seed);
-        let encoder = Encoder {
-            tokenizer: &source.tokenizer,
-            special: &source.special,
-            format: &config.text,
-            max_positions: source.files.spec().max_positions,
-            taken,
-            max_length: config.data.max_length,
-            max_source_tokens: config.data.max_source_tokens,
-        };
+        let encoder = Encoder::new(source, &config.text, taken, &config.data);
         let prompts = encoder
             .prompts(prompts_of(&drawn.path, &drawn.examples), config.generation.max_new_tokens)?
             .inputs;

@@ -151,15 +151,7 @@ impl Job {
             Some(count) => valid.take(count, config.seed),
             None => valid,
         });
-        let encoder = Encoder {
-            tokenizer: &source.tokenizer,
-            special: &source.special,
-            format: &config.text,
-            max_positions: spec.max_positions,
-            taken,
-            max_length: config.data.max_length,
-            max_source_tokens: config.data.max_source_tokens,
-        };
+        let encoder = Encoder::new(&source, &config.text, taken, &config.data);
         let train_pairs = encoder.pairs(&train)?;
         let valid_pairs = valid.as_ref().map(|valid| encoder.pairs(valid)).transpose()?.unwrap_or_default();
         let (train_counts, valid_counts) = (train_pairs.counts(), valid_pairs.counts());

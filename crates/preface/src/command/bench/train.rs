@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use preface_backend::{Backend, Counting, Reference};
 use preface_cpu::CpuBackend;
 use preface_model::{Model, ModelDropout, ModelFiles, ModelSpec, PrefixPlace};
-use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, accumulate, gradient_norm};
+use preface_train::{GradientSum, LossNorm, StepSum, TokenPair, Update, accumulate, gradient_norm};
 use preface_tune::init::{Init, MlpTextInit};
 use preface_tune::{
     Adam, AdamSettings, DecoderPositions, FineTune, Method, PlaceStart, PlacedPrefix, Prefix,
@@ -26,7 +26,7 @@ use crate::ui;
 /// As in the runs of PEFT that it is compared with.
 const PREFIX_LEN: usize = 10;
 const MID: usize = 512;
-const LEARNING_RATE: f32 = 5e-5;
+const LEARNING_RATE: f64 = 5e-5;
 const WARM_UP: usize = 2;
 const TIMED: usize = 10;
 const MAX_GRAD_NORM: f64 = 1.0;
@@ -256,15 +256,11 @@ impl<'a> Step<'a> {
             masks: &|_| None,
         };
         let sum = accumulate(self.model, &attachments, self.method.segment(), &pairs, max_tokens, wanted)?;
-        let mut gradient = self.method.gradient(self.model, grads);
+        let gradient = self.method.gradient(self.model, grads);
         let weight = sum.weight(LossNorm::PerToken);
-        let norm = gradient_norm(&gradient) / weight;
-        let scale = ((MAX_GRAD_NORM / norm).min(1.0) / weight) as f32;
-        gradient.iter_mut().for_each(|g| *g *= scale);
-        let mut update = self.adam.update(LEARNING_RATE);
-        self.method.update(self.model, &mut |first, values| {
-            update.part(first, values, &gradient[first..first + values.len()]);
-        });
+        let grad_norm = gradient_norm(&gradient) / weight;
+        let update = Update { weight, grad_norm, max_norm: MAX_GRAD_NORM, learning_rate: LEARNING_RATE };
+        update.apply(gradient, self.model, &mut *self.method, &mut self.adam);
         Ok(sum)
     }
 }
