@@ -105,8 +105,12 @@ fn what_peft_wrote_is_written_again_with_its_bytes() {
         kinds.iter().map(move |kind| (folder, name, *kind))
     };
     let causal = MODELS.into_iter().flat_map(|name| fixtures("methods", name, &["lora", "prompt_tuning"]));
-    let others =
-        [("bart", &["lora"][..]), ("mbart", &["prompt_tuning"]), ("t5_v1_1", &["lora", "prompt_tuning"])];
+    let others = [
+        ("bart", &["lora"][..]),
+        ("mbart", &["prompt_tuning"]),
+        ("t5", &["prompt_tuning"]),
+        ("t5_v1_1", &["lora", "prompt_tuning"]),
+    ];
     let others =
         others.into_iter().flat_map(|(name, kinds)| fixtures("encoder_decoder_methods", name, kinds));
     for (folder, name, kind) in causal.chain(others) {

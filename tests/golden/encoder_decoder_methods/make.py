@@ -9,7 +9,9 @@ has a ReLU's input within rounding of zero, so it is here for its table of biase
 `<model>.lora.grad.<tensor>`, `<model>.adapter.grad.<tensor>`: gradients; `<model>.adapter.<tensor>`: parameters of bottlenecks behind each block of both
 stacks, attached by hooks.
 <model>/prompt_tuning is written by PEFT: for bart as PEFT sets it up (num_transformer_submodules 2, so twice the rows, of which the second half is used
-nowhere: asserted), for the others with 1. `<model>.prompt_tuning.text`: PEFT's rows for a text, `text_ids`. Infix: embeddings behind the source's in the
+nowhere: asserted), for the others with 1. Pegasus and Marian have a factor on the embeddings of tokens that
+`transformers` leaves out where it is given embeddings, as PEFT does: there `<model>.prompt_tuning.prompt_embeddings` are rows ahead of the source's,
+by hooks, and nothing but these and the infix is here. `<model>.prompt_tuning.text`: PEFT's rows for a text, `text_ids`. Infix: embeddings behind the source's in the
 encoder, rows added to what `k_proj` and `v_proj` (`k` and `v`) of its layers give for them, by hooks. `losses` of both: mean over all labels.
 Package versions: case.json.
 """
@@ -29,7 +31,9 @@ from common import HERE, VERSIONS, folder_of, generator, write_case
 FOLDER = folder_of(__file__)
 MODELS = ("bart", "mbart", "t5", "t5_v1_1")
 TARGETS = {"bart": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"], "t5_v1_1": ["q", "k", "v", "o", "wi_0", "wo"]}
-PROMPTS = {"bart": None, "mbart": 1, "t5_v1_1": 1}  # num_transformer_submodules
+PROMPTS = {"bart": None, "mbart": 1, "t5": 1, "t5_v1_1": 1}  # num_transformer_submodules
+SCALED = ("pegasus", "marian")
+INFIX_SEEDS = {"t5": 1090}  # with 1072 a ReLU's input is within rounding of zero
 SOFT_LEN = 3
 TEXT_IDS = [5, 9, 11, 7]
 WIDTH = 3
@@ -118,6 +122,29 @@ def prompt_tuning(name, seed, tensors):
     return loss.item()
 
 
+def add_rows(encoder, embeddings, ahead):
+    """Puts rows ahead of what the encoder reads, or behind it. The factor that some models put on the embeddings of tokens is not theirs."""
+    unscaled = embeddings[None] / getattr(encoder, "embed_scale", 1.0)
+    order = (lambda out: [unscaled, out]) if ahead else (lambda out: [out, unscaled])
+    encoder.embed_tokens.register_forward_hook(lambda _m, _i, out: torch.cat(order(out), dim=1) if MODE["encoder"] else out)
+    encoder.register_forward_pre_hook(lambda *_: MODE.update(encoder=True))
+    encoder.register_forward_hook(lambda *_: MODE.update(encoder=False))
+
+
+def soft_rows(name, seed, tensors):
+    """Prompt tuning without PEFT."""
+    model = load(name).double()
+    encoder = model.get_encoder()
+    rows = torch.randn(SOFT_LEN, model.config.d_model, generator=generator(seed)).mul(0.5).double().requires_grad_()
+    text = encoder.embed_tokens(torch.tensor(TEXT_IDS)) * encoder.embed_scale
+    add_rows(encoder, rows, ahead=True)
+    write_logits(model, name, "prompt_tuning", tensors)
+    loss = token_mean(model, name)
+    (rows_grad,) = torch.autograd.grad(loss, [rows])
+    tensors |= {f"{name}.prompt_tuning.{n}": t for n, t in (("prompt_embeddings", rows), ("grad.prompt_embeddings", rows_grad), ("text", text))}
+    return loss.item()
+
+
 def infix(name, seed, tensors):
     model = load(name).double()
     encoder, g = model.get_encoder(), generator(seed)
@@ -126,14 +153,10 @@ def infix(name, seed, tensors):
     width = projections_of[0][0].weight.shape[0]
     rows = torch.randn(SOFT_LEN, 2 * len(layers) * width, generator=g).mul(0.5).double().requires_grad_()
     embeddings = torch.randn(SOFT_LEN, model.config.d_model, generator=g).mul(0.5).double().requires_grad_()
-    embed = encoder.embed_tokens
-    # Behind the factor that some models put on the embeddings of tokens.
-    embed.register_forward_hook(lambda _m, _i, out: torch.cat([out, embeddings[None]], dim=1) if MODE["encoder"] else out)
+    add_rows(encoder, embeddings, ahead=False)
     for number, projection in enumerate(p for pair in projections_of for p in pair):
         own = rows.view(SOFT_LEN, 2 * len(layers), width)[:, number]
         projection.register_forward_hook(lambda _m, _i, out, own=own: out + F.pad(own, (0, 0, out.shape[1] - SOFT_LEN, 0)))
-    encoder.register_forward_pre_hook(lambda *_: MODE.update(encoder=True))
-    encoder.register_forward_hook(lambda *_: MODE.update(encoder=False))
     write_logits(model, name, "infix", tensors)
     loss = token_mean(model, name)
     loss.backward()
@@ -147,12 +170,13 @@ MODE = {"encoder": False}  # BART's stacks share one embedding module
 
 if __name__ == "__main__":
     tensors, losses = {}, {}
-    for seed, name in enumerate(MODELS):
-        fine_tune(name, tensors)
+    for seed, name in enumerate(MODELS + SCALED):
+        if name in MODELS:
+            fine_tune(name, tensors)
         if name in TARGETS:
             lora(name, 1010 + seed, tensors)
             adapter(name, 1030 + seed, tensors)
-        if name in PROMPTS:
-            losses[name] = {"prompt_tuning": prompt_tuning(name, 1050 + seed, tensors), "infix": infix(name, 1070 + seed, tensors)}
+        soft = prompt_tuning if name in PROMPTS else soft_rows
+        losses[name] = {"prompt_tuning": soft(name, 1050 + seed, tensors), "infix": infix(name, INFIX_SEEDS.get(name, 1070 + seed), tensors)}
     meta = {"made_with": VERSIONS | {"peft": peft.__version__}, "adapter_width": WIDTH, "soft_len": SOFT_LEN, "text_ids": TEXT_IDS, "losses": losses}
     write_case(FOLDER, {n: t.detach().contiguous() for n, t in tensors.items()}, meta)
