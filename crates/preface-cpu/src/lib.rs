@@ -299,7 +299,7 @@ impl Backend for CpuBackend {
     }
 
     fn zero(&self, rows: &mut CpuRows) {
-        rows.view_mut().zero();
+        rows::zero(self, rows);
     }
 
     fn compact(&self, rows: CpuRows) -> CpuRows {

@@ -8,11 +8,12 @@ use crate::CpuBackend;
 use crate::simd::{Kernel, Simd, map, update};
 use crate::storage::{CpuRows, CpuWeight, SharedRows};
 
+/// A task of fewer elements is done before another thread has noticed it.
+const TASK_ELEMENTS: usize = 16 * 1024;
+
 impl CpuBackend {
     /// Runs a kernel for ranges of rows that together are `0..n_row`, with `n_scratch` floats of scratch memory.
     pub(crate) fn for_rows<K: RowKernel>(&self, n_row: usize, width: usize, n_scratch: usize, kernel: &K) {
-        // A task of fewer elements is done before another thread has noticed it.
-        const TASK_ELEMENTS: usize = 16 * 1024;
         let most = n_row.div_ceil((TASK_ELEMENTS / width.max(1)).max(1));
         let n_task = most.min(4 * self.pool.threads());
         self.pool.run(n_task, |task, scratch| {
@@ -21,6 +22,17 @@ impl CpuBackend {
             self.tier.run(Rows { kernel, rows, scratch });
         });
     }
+}
+
+/// Sets all elements to zero. A flat gradient is one row, so it is not rows that are divided.
+pub fn zero(backend: &CpuBackend, rows: &mut CpuRows) {
+    let n = rows.n_row * rows.width;
+    let all = SharedRows::over(rows.view_mut());
+    let n_task = n.div_ceil(TASK_ELEMENTS).min(4 * backend.pool.threads());
+    backend.pool.run(n_task, |task, _| {
+        // SAFETY: each task has elements of its own, and uses one part.
+        unsafe { all.part(0, n * task / n_task..n * (task + 1) / n_task) }.zero();
+    });
 }
 
 /// Something to be done for each row of a range.

@@ -1,6 +1,6 @@
 //! preface against PEFT on a workload, in turn on the same machine, so that a drifting clock hits both sides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -11,7 +11,8 @@ use crate::run::{output, root, run};
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     tokens_per_second: f64,
-    peak_bytes: f64,
+    /// Where the program tells it.
+    peak_bytes: Option<f64>,
 }
 
 /// A side of a comparison with all its runs.
@@ -56,52 +57,75 @@ const S1: Workload = Workload {
     script: "bench/peft_seq2seq.py",
 };
 
-/// W1: runs both sides `rounds` times each, alternating, and prints medians and ratios.
-pub fn compare(work: &Path, precision: &str, rounds: usize, batches: usize) -> anyhow::Result<()> {
-    W1.compare(work, precision, rounds, batches)
+/// How the sides of a comparison run.
+#[derive(clap::Args)]
+pub struct Compare {
+    /// The folder that was prepared.
+    work: PathBuf,
+    /// `f32` or `bf16`, on both sides.
+    #[arg(long, default_value = "bf16")]
+    precision: String,
+    /// How often each side runs.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Batches that each run of PEFT times, after two of warm-up.
+    #[arg(long, default_value_t = 10)]
+    batches: usize,
+}
+
+/// W1: runs all sides in turn and prints medians and ratios.
+pub fn compare(how: &Compare, prototype: Option<&Path>) -> anyhow::Result<()> {
+    W1.compare(how, prototype)
 }
 
 /// The same on an encoder-decoder, after `bench/make_seq2seq.py`.
-pub fn compare_seq2seq(work: &Path, precision: &str, rounds: usize, batches: usize) -> anyhow::Result<()> {
-    S1.compare(work, precision, rounds, batches)
+pub fn compare_seq2seq(how: &Compare) -> anyhow::Result<()> {
+    S1.compare(how, None)
 }
 
 impl Workload {
-    fn compare(&self, work: &Path, precision: &str, rounds: usize, batches: usize) -> anyhow::Result<()> {
-        let work = fs_err::canonicalize(work)?;
+    fn compare(&self, how: &Compare, prototype: Option<&Path>) -> anyhow::Result<()> {
+        let (work, precision) = (fs_err::canonicalize(&how.work)?, how.precision.as_str());
         run("cargo", &["build", "--release", "--quiet", "--package", "preface"])?;
         let side = |name| Side { name, runs: Vec::new() };
         let mut ours: Vec<Side> = self.ours.iter().map(|(name, _)| side(*name)).collect();
-        let mut peft = [side("PEFT"), side("PEFT, malloc settings")];
-        for round in 1..=rounds {
-            eprintln!("round {round} of {rounds}");
+        let mut others = vec![side("PEFT"), side("PEFT, malloc settings")];
+        others.extend(prototype.map(|_| side("prototype, without an MLP")));
+        for round in 1..=how.rounds {
+            eprintln!("round {round} of {}", how.rounds);
             for (side, (_, more)) in ours.iter_mut().zip(self.ours) {
                 side.runs.push(self.run_preface(&work, precision, more)?);
             }
-            for (side, env) in peft.iter_mut().zip([&[][..], &MALLOC]) {
-                side.runs.push(self.run_peft(&work, precision, batches, env)?);
+            for (side, env) in others.iter_mut().zip([&[][..], &MALLOC]) {
+                side.runs.push(self.run_peft(&work, precision, how.batches, env)?);
+            }
+            if let (Some(binary), Some(side)) = (prototype, others.get_mut(2)) {
+                side.runs.push(run_prototype(binary, &work, precision)?);
             }
         }
         println!("| {} {precision} | tokens/s, median (min - max) | peak memory, GB |", self.name);
         println!("|---|---|---|");
-        for Side { name, runs } in ours.iter().chain(&peft) {
+        for Side { name, runs } in ours.iter().chain(&others) {
             let speed: Vec<f64> = runs.iter().map(|m| m.tokens_per_second).collect();
-            let memory: Vec<f64> = runs.iter().map(|m| m.peak_bytes / 1e9).collect();
+            let memory: Option<Vec<f64>> = runs.iter().map(|m| Some(m.peak_bytes? / 1e9)).collect();
+            let memory = memory.map_or(String::new(), |memory| format!("{:.2}", median(&memory)));
             let (low, high) = speed.iter().fold((f64::INFINITY, 0.0_f64), |(l, h), &s| (l.min(s), h.max(s)));
-            println!("| {name} | {:.0} ({low:.0} - {high:.0}) | {:.2} |", median(&speed), median(&memory));
+            println!("| {name} | {:.0} ({low:.0} - {high:.0}) | {memory} |", median(&speed));
         }
         for ours in &ours {
-            for other in &peft {
+            for other in &others {
                 let pairs = || ours.runs.iter().zip(&other.runs);
                 let speed: Vec<f64> =
                     pairs().map(|(a, b)| a.tokens_per_second / b.tokens_per_second).collect();
-                let memory: Vec<f64> = pairs().map(|(a, b)| a.peak_bytes / b.peak_bytes).collect();
+                let memory: Option<Vec<f64>> =
+                    pairs().map(|(a, b)| Some(a.peak_bytes? / b.peak_bytes?)).collect();
+                let memory = memory.map(|memory| format!(", {:.2} of the memory", median(&memory)));
                 println!(
-                    "{} against {}: {:.2}x the speed, {:.2} of the memory",
+                    "{} against {}: {:.2}x the speed{}",
                     ours.name,
                     other.name,
                     median(&speed),
-                    median(&memory)
+                    memory.unwrap_or_default()
                 );
             }
         }
@@ -129,7 +153,7 @@ impl Workload {
         let number = |key: &str| json[key].as_f64().with_context(|| format!("`{key}` is missing in {line}"));
         Ok(Measured {
             tokens_per_second: number("tokens_per_second")?,
-            peak_bytes: number("peak_memory_bytes")?,
+            peak_bytes: Some(number("peak_memory_bytes")?),
         })
     }
 
@@ -150,11 +174,20 @@ impl Workload {
             |unit: &str| -> Option<f64> { last.split(unit).next()?.split_whitespace().last()?.parse().ok() };
         match (before(" tokens/s"), before(" MB")) {
             (Some(tokens_per_second), Some(megabytes)) => {
-                Ok(Measured { tokens_per_second, peak_bytes: megabytes * 1024.0 * 1024.0 })
+                Ok(Measured { tokens_per_second, peak_bytes: Some(megabytes * 1024.0 * 1024.0) })
             }
             _ => bail!("{} ended with {last:?}", self.script),
         }
     }
+}
+
+/// A program that prints `tok/s` and the figure at last, for 12 batches of W1.
+fn run_prototype(binary: &Path, work: &Path, precision: &str) -> anyhow::Result<Measured> {
+    let text = output(binary, &[&work.to_string_lossy(), precision, "12"], &[])?;
+    let figure = text.rsplit("tok/s").next().and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let tokens_per_second =
+        figure.with_context(|| format!("{}: no `tok/s` in {text:?}", binary.display()))?;
+    Ok(Measured { tokens_per_second, peak_bytes: None })
 }
 
 /// The middle one.

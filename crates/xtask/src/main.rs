@@ -48,33 +48,15 @@ enum Task {
 enum Bench {
     /// Trains workload W1 with preface and with PEFT in turn and prints the ratios. `bench/setup.sh WORK` first.
     Compare {
-        /// The folder that `bench/setup.sh` prepared.
-        work: PathBuf,
-        /// `f32` or `bf16`, on both sides.
-        #[arg(long, default_value = "f32")]
-        precision: String,
-        /// How often each side runs.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-        /// Batches that each run times, after two of warm-up.
-        #[arg(long, default_value_t = 10)]
-        batches: usize,
+        #[command(flatten)]
+        how: bench::Compare,
+        /// Runs this program in turn too: `BINARY WORK PRECISION 12`, which prints `tok/s` and its figure.
+        #[arg(long)]
+        prototype: Option<PathBuf>,
     },
     /// Trains workload S1 on an encoder-decoder with preface and with PEFT in turn and prints the ratios.
     /// `bench/setup.sh WORK` and `bench/make_seq2seq.py WORK` first.
-    CompareSeq2seq {
-        /// The folder that both prepared.
-        work: PathBuf,
-        /// `f32` or `bf16`, on both sides.
-        #[arg(long, default_value = "bf16")]
-        precision: String,
-        /// How often each side runs.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-        /// Batches that each run of PEFT times, after two of warm-up.
-        #[arg(long, default_value_t = 10)]
-        batches: usize,
-    },
+    CompareSeq2seq(bench::Compare),
     /// Generates with preface and with llama.cpp in turn and prints the ratios. `bench/setup.sh WORK` first, then
     /// `WORK/venv/bin/pip install llama-cpp-python`.
     CompareGeneration {
@@ -94,11 +76,7 @@ fn main() -> anyhow::Result<()> {
         Task::Neon => neon::run_tests(),
         Task::Sanitize => sanitize::run_tests(),
         Task::Bench(Bench::CompareGeneration { work, rounds }) => bench_generate::compare(&work, rounds),
-        Task::Bench(Bench::Compare { work, precision, rounds, batches }) => {
-            bench::compare(&work, &precision, rounds, batches)
-        }
-        Task::Bench(Bench::CompareSeq2seq { work, precision, rounds, batches }) => {
-            bench::compare_seq2seq(&work, &precision, rounds, batches)
-        }
+        Task::Bench(Bench::Compare { how, prototype }) => bench::compare(&how, prototype.as_deref()),
+        Task::Bench(Bench::CompareSeq2seq(how)) => bench::compare_seq2seq(&how),
     }
 }
