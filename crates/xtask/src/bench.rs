@@ -59,7 +59,7 @@ const S1: Workload = Workload {
 
 /// How the sides of a comparison run.
 #[derive(clap::Args)]
-pub struct Compare {
+pub struct Sides {
     /// The folder that was prepared.
     work: PathBuf,
     /// `f32` or `bf16`, on both sides.
@@ -74,17 +74,17 @@ pub struct Compare {
 }
 
 /// W1: runs all sides in turn and prints medians and ratios.
-pub fn compare(how: &Compare, prototype: Option<&Path>) -> anyhow::Result<()> {
+pub fn compare(how: &Sides, prototype: Option<&Path>) -> anyhow::Result<()> {
     W1.compare(how, prototype)
 }
 
 /// The same on an encoder-decoder, after `bench/make_seq2seq.py`.
-pub fn compare_seq2seq(how: &Compare) -> anyhow::Result<()> {
+pub fn compare_seq2seq(how: &Sides) -> anyhow::Result<()> {
     S1.compare(how, None)
 }
 
 impl Workload {
-    fn compare(&self, how: &Compare, prototype: Option<&Path>) -> anyhow::Result<()> {
+    fn compare(&self, how: &Sides, prototype: Option<&Path>) -> anyhow::Result<()> {
         let (work, precision) = (fs_err::canonicalize(&how.work)?, how.precision.as_str());
         run("cargo", &["build", "--release", "--quiet", "--package", "preface"])?;
         let side = |name| Side { name, runs: Vec::new() };

@@ -49,14 +49,14 @@ enum Bench {
     /// Trains workload W1 with preface and with PEFT in turn and prints the ratios. `bench/setup.sh WORK` first.
     Compare {
         #[command(flatten)]
-        how: bench::Compare,
+        how: bench::Sides,
         /// Runs this program in turn too: `BINARY WORK PRECISION 12`, which prints `tok/s` and its figure.
         #[arg(long)]
         prototype: Option<PathBuf>,
     },
     /// Trains workload S1 on an encoder-decoder with preface and with PEFT in turn and prints the ratios.
     /// `bench/setup.sh WORK` and `bench/make_seq2seq.py WORK` first.
-    CompareSeq2seq(bench::Compare),
+    CompareSeq2seq(bench::Sides),
     /// Generates with preface and with llama.cpp in turn and prints the ratios. `bench/setup.sh WORK` first, then
     /// `WORK/venv/bin/pip install llama-cpp-python`.
     CompareGeneration {
@@ -78,5 +78,15 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(Bench::CompareGeneration { work, rounds }) => bench_generate::compare(&work, rounds),
         Task::Bench(Bench::Compare { how, prototype }) => bench::compare(&how, prototype.as_deref()),
         Task::Bench(Bench::CompareSeq2seq(how)) => bench::compare_seq2seq(&how),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        super::Args::command().debug_assert();
     }
 }
