@@ -8,15 +8,25 @@ use crate::{
     Place, QueryRun, RelativeBias, RowMask, Storage,
 };
 
+/// How the text's rows are stored, and those of the other stores.
+type Storages = [Storage; 2];
+
+const EXACT: Storages = [Storage::Exact; 2];
+const COMPACT: Storages = [Storage::Compact; 2];
+/// A text behind a prefix that is trained.
+const BESIDE_EXACT: Storages = [Storage::Compact, Storage::Exact];
+
 pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     let heads = [(1, 1, 2), (2, 1, 3), (2, 1, 6), (4, 2, 10), (3, 3, 16), (9, 3, 64), (2, 2, 80), (5, 1, 32)];
     for (n_head, n_kv_head, head_dim) in heads {
         for (name, stores, plan) in plans() {
             for (storage, reach) in [
-                (Storage::Exact, None),
-                (Storage::Compact, None),
-                (Storage::Exact, Some(4)),
-                (Storage::Compact, Some(64)),
+                (EXACT, None),
+                (COMPACT, None),
+                (BESIDE_EXACT, None),
+                (EXACT, Some(4)),
+                (COMPACT, Some(64)),
+                (BESIDE_EXACT, Some(4)),
             ] {
                 let scale = (head_dim as f32).powf(-0.5);
                 let shape = AttentionShape { n_head, n_kv_head, head_dim, scale };
@@ -37,22 +47,24 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     // Longer than any tile of queries or keys.
     let shape = AttentionShape { n_head: 3, n_kv_head: 1, head_dim: 16, scale: 0.25 };
     for (name, n_prefix, n_row) in [("long text", 10, 300), ("long prefix", 400, 20)] {
-        let plan = AttentionPlan { runs: vec![text(0..n_row, n_prefix, vec![all(1, 0..n_prefix)])] };
-        suite.compare(AttentionCase {
-            name,
-            shape,
-            stores: vec![n_row, n_prefix],
-            plan: Quiet(plan),
-            storage: Storage::Compact,
-            wanted: Wanted::ALL,
-            reach: Some(40),
-            dropout: None,
-        });
+        for storage in [COMPACT, BESIDE_EXACT] {
+            let plan = AttentionPlan { runs: vec![text(0..n_row, n_prefix, vec![all(1, 0..n_prefix)])] };
+            suite.compare(AttentionCase {
+                name,
+                shape,
+                stores: vec![n_row, n_prefix],
+                plan: Quiet(plan),
+                storage,
+                wanted: Wanted::ALL,
+                reach: Some(40),
+                dropout: None,
+            });
+        }
     }
     // Dropout of the probabilities, in every plan.
     for (name, stores, plan) in plans() {
         let shape = AttentionShape { n_head: 4, n_kv_head: 2, head_dim: 10, scale: 0.3 };
-        for (storage, reach) in [(Storage::Exact, Some(4)), (Storage::Compact, None)] {
+        for (storage, reach) in [(EXACT, Some(4)), (COMPACT, None), (BESIDE_EXACT, Some(4))] {
             let (plan, stores) = (Quiet(plan.clone()), stores.clone());
             let (wanted, dropout) = (Wanted::ALL, Some(0.3));
             suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted, reach, dropout });
@@ -61,18 +73,20 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     // Every choice of what is wanted of the backward.
     let (name, stores, plan) = plans().swap_remove(2);
     for bits in 0..8 {
-        let wanted = Wanted { query: bits & 1 > 0, text: bits & 2 > 0, others: bits & 4 > 0 };
-        let (plan, stores, storage) = (Quiet(plan.clone()), stores.clone(), Storage::Compact);
-        suite.compare(AttentionCase {
-            name,
-            shape,
-            stores,
-            plan,
-            storage,
-            wanted,
-            reach: None,
-            dropout: None,
-        });
+        for storage in [COMPACT, BESIDE_EXACT] {
+            let wanted = Wanted { query: bits & 1 > 0, text: bits & 2 > 0, others: bits & 4 > 0 };
+            let (plan, stores) = (Quiet(plan.clone()), stores.clone());
+            suite.compare(AttentionCase {
+                name,
+                shape,
+                stores,
+                plan,
+                storage,
+                wanted,
+                reach: None,
+                dropout: None,
+            });
+        }
     }
 }
 
@@ -228,7 +242,7 @@ struct AttentionCase {
     shape: AttentionShape,
     stores: Vec<usize>,
     plan: Quiet,
-    storage: Storage,
+    storage: Storages,
     wanted: Wanted,
     /// Reach of the relative bias, if there is one.
     reach: Option<usize>,
@@ -260,7 +274,7 @@ impl Case for AttentionCase {
             rows(backend, seed + source as u64, self.stores[source], self.width(source), storage)
         };
         let n_store = self.stores.len();
-        let sources: Vec<B::Rows> = (0..n_store).map(|s| matrix(61, s, self.storage)).collect();
+        let sources: Vec<B::Rows> = (0..n_store).map(|s| matrix(61, s, self.storage[s.min(1)])).collect();
         let sources: Vec<&B::Rows> = sources.iter().collect();
         let stores: Vec<KeyStore> = (0..n_store).map(|s| self.store(s)).collect();
         let plan = backend.plan(&self.plan.0);
@@ -283,16 +297,16 @@ impl Case for AttentionCase {
             dropout,
         };
         let query_width = self.shape.query_width();
-        let mut out = backend.rows(n_row, query_width, self.storage);
+        let mut out = backend.rows(n_row, query_width, self.storage[0]);
         backend.zero(&mut out);
         let mut log_sum_exp = backend.rows(n_row, self.shape.n_head, Storage::Exact);
         backend.zero(&mut log_sum_exp);
         backend.attention(&call, &mut out, Some(&mut log_sum_exp));
-        let mut alone = backend.rows(n_row, query_width, self.storage);
+        let mut alone = backend.rows(n_row, query_width, self.storage[0]);
         backend.zero(&mut alone);
         backend.attention(&call, &mut alone, None);
 
-        let d_out = rows(backend, 71, n_row, query_width, self.storage);
+        let d_out = rows(backend, 71, n_row, query_width, self.storage[0]);
         let mut grads: Vec<B::Rows> = (0..n_store).map(|s| matrix(81, s, Storage::Exact)).collect();
         let mut grad_refs: Vec<&mut B::Rows> = grads.iter_mut().collect();
         let d_stores: Vec<Option<KeyStore>> = (0..n_store)
@@ -327,6 +341,6 @@ impl Case for AttentionCase {
 impl AttentionCase {
     /// Compact operands may be multiplied in the precision of the products.
     fn products(&self) -> Within {
-        result(self.storage)
+        result(self.storage[0])
     }
 }
