@@ -5,9 +5,10 @@
 //! memory, in the form that products read, then goes over its queries some rows at a time. Rows of scores are whole, so no
 //! running maximum is needed, and few, so memory is linear in the number of keys.
 //!
-//! Products are of pairs of bf16 where the queries are stored in bf16 and an instruction multiplies them, of `f32` elsewhere
-//! (`pack::Form`): queries, keys, values, probabilities and their gradients are rounded; sums, scores, scale, softmax and
-//! statistics are in `f32`.
+//! Products are of pairs of bf16 where queries and keys are stored in bf16 and an instruction multiplies them, of `f32`
+//! elsewhere, and of both in one task where some keys, those of a prefix, are stored in `f32` (`pack::Part`). As pairs,
+//! queries, keys, values, probabilities and their gradients are rounded; sums, scores, scale, softmax and statistics are in
+//! `f32`.
 //!
 //! Runs that all queries see come first in the gathered list, causal ones last: what a query sees is then nearly
 //! always a beginning of the list, and nothing behind it is computed. Where it is not (two causal runs), hidden scores
