@@ -16,9 +16,16 @@ struct Measured {
 }
 
 /// A side of a comparison with all its runs.
-struct Side {
+struct Side<'a> {
     name: &'static str,
+    run: Box<dyn Fn() -> anyhow::Result<Measured> + 'a>,
     runs: Vec<Measured>,
+}
+
+impl<'a> Side<'a> {
+    fn new(name: &'static str, run: impl Fn() -> anyhow::Result<Measured> + 'a) -> Self {
+        Self { name, run: Box::new(run), runs: Vec::new() }
+    }
 }
 
 /// glibc gives PEFT's large buffers back to the system after every batch unless told otherwise; its better figure counts.
@@ -87,25 +94,28 @@ impl Workload {
     fn compare(&self, how: &Sides, prototype: Option<&Path>) -> anyhow::Result<()> {
         let (work, precision) = (fs_err::canonicalize(&how.work)?, how.precision.as_str());
         run("cargo", &["build", "--release", "--quiet", "--package", "preface"])?;
-        let side = |name| Side { name, runs: Vec::new() };
-        let mut ours: Vec<Side> = self.ours.iter().map(|(name, _)| side(*name)).collect();
-        let mut others = vec![side("PEFT"), side("PEFT, malloc settings")];
-        others.extend(prototype.map(|_| side("prototype, without an MLP")));
+        let work = work.as_path();
+        let mut ours: Vec<Side<'_>> = self
+            .ours
+            .iter()
+            .map(|(name, more)| Side::new(name, || self.run_preface(work, precision, more)))
+            .collect();
+        let mut others = vec![
+            Side::new("PEFT", || self.run_peft(work, precision, how.batches, &[])),
+            Side::new("PEFT, malloc settings", || self.run_peft(work, precision, how.batches, &MALLOC)),
+        ];
+        if let Some(binary) = prototype {
+            others.push(Side::new("prototype, without an MLP", || run_prototype(binary, work, precision)));
+        }
         for round in 1..=how.rounds {
             eprintln!("round {round} of {}", how.rounds);
-            for (side, (_, more)) in ours.iter_mut().zip(self.ours) {
-                side.runs.push(self.run_preface(&work, precision, more)?);
-            }
-            for (side, env) in others.iter_mut().zip([&[][..], &MALLOC]) {
-                side.runs.push(self.run_peft(&work, precision, how.batches, env)?);
-            }
-            if let (Some(binary), Some(side)) = (prototype, others.get_mut(2)) {
-                side.runs.push(run_prototype(binary, &work, precision)?);
+            for side in ours.iter_mut().chain(&mut others) {
+                side.runs.push((side.run)()?);
             }
         }
         println!("| {} {precision} | tokens/s, median (min - max) | peak memory, GB |", self.name);
         println!("|---|---|---|");
-        for Side { name, runs } in ours.iter().chain(&others) {
+        for Side { name, runs, .. } in ours.iter().chain(&others) {
             let speed: Vec<f64> = runs.iter().map(|m| m.tokens_per_second).collect();
             let memory: Option<Vec<f64>> = runs.iter().map(|m| Some(m.peak_bytes? / 1e9)).collect();
             let memory = memory.map_or(String::new(), |memory| format!("{:.2}", median(&memory)));

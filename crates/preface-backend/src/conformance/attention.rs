@@ -31,16 +31,8 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
                 let scale = (head_dim as f32).powf(-0.5);
                 let shape = AttentionShape { n_head, n_kv_head, head_dim, scale };
                 let (plan, stores) = (Quiet(plan.clone()), stores.clone());
-                suite.compare(AttentionCase {
-                    name,
-                    shape,
-                    stores,
-                    plan,
-                    storage,
-                    wanted: Wanted::ALL,
-                    reach,
-                    dropout: None,
-                });
+                let case = AttentionCase::new(name, shape, stores, plan, storage);
+                suite.compare(AttentionCase { reach, ..case });
             }
         }
     }
@@ -49,16 +41,8 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
     for (name, n_prefix, n_row) in [("long text", 10, 300), ("long prefix", 400, 20)] {
         for storage in [COMPACT, BESIDE_EXACT] {
             let plan = AttentionPlan { runs: vec![text(0..n_row, n_prefix, vec![all(1, 0..n_prefix)])] };
-            suite.compare(AttentionCase {
-                name,
-                shape,
-                stores: vec![n_row, n_prefix],
-                plan: Quiet(plan),
-                storage,
-                wanted: Wanted::ALL,
-                reach: Some(40),
-                dropout: None,
-            });
+            let case = AttentionCase::new(name, shape, vec![n_row, n_prefix], Quiet(plan), storage);
+            suite.compare(AttentionCase { reach: Some(40), ..case });
         }
     }
     // Dropout of the probabilities, in every plan.
@@ -66,8 +50,8 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
         let shape = AttentionShape { n_head: 4, n_kv_head: 2, head_dim: 10, scale: 0.3 };
         for (storage, reach) in [(EXACT, Some(4)), (COMPACT, None), (BESIDE_EXACT, Some(4))] {
             let (plan, stores) = (Quiet(plan.clone()), stores.clone());
-            let (wanted, dropout) = (Wanted::ALL, Some(0.3));
-            suite.compare(AttentionCase { name, shape, stores, plan, storage, wanted, reach, dropout });
+            let case = AttentionCase::new(name, shape, stores, plan, storage);
+            suite.compare(AttentionCase { reach, dropout: Some(0.3), ..case });
         }
     }
     // Every choice of what is wanted of the backward.
@@ -76,16 +60,8 @@ pub fn cases<B: Backend>(suite: &mut Suite<'_, B>) {
         for storage in [COMPACT, BESIDE_EXACT] {
             let wanted = Wanted { query: bits & 1 > 0, text: bits & 2 > 0, others: bits & 4 > 0 };
             let (plan, stores) = (Quiet(plan.clone()), stores.clone());
-            suite.compare(AttentionCase {
-                name,
-                shape,
-                stores,
-                plan,
-                storage,
-                wanted,
-                reach: None,
-                dropout: None,
-            });
+            let case = AttentionCase::new(name, shape, stores, plan, storage);
+            suite.compare(AttentionCase { wanted, ..case });
         }
     }
 }
@@ -251,6 +227,17 @@ struct AttentionCase {
 }
 
 impl AttentionCase {
+    /// Everything is wanted; neither bias nor dropout.
+    fn new(
+        name: &'static str,
+        shape: AttentionShape,
+        stores: Vec<usize>,
+        plan: Quiet,
+        storage: Storages,
+    ) -> Self {
+        Self { name, shape, stores, plan, storage, wanted: Wanted::ALL, reach: None, dropout: None }
+    }
+
     fn width(&self, source: usize) -> usize {
         let kv_width = self.shape.kv_width();
         if source == 0 { self.shape.query_width() + 2 * kv_width } else { 2 * kv_width + 4 }
