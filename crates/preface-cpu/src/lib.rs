@@ -1,7 +1,7 @@
 //! The CPU backend: kernels and threads.
 //!
 //! - `tier`, `simd`: instruction sets, chosen once at run time; kernels are written once over vectors.
-//! - `pool`: threads. Results are the same to the bit for any number of them: every sum runs over fixed pieces in a
+//! - `pool`: threads, and their `patience`. Results are the same to the bit for any number of them: every sum runs over fixed pieces in a
 //!   fixed order.
 //! - `buffers`, `storage`, `scratch`: memory, used again and again.
 //! - `memory`: that of weights.
@@ -33,6 +33,7 @@ mod linear;
 mod memory;
 mod norm;
 mod parameter_grads;
+mod patience;
 mod peak;
 mod pool;
 mod product;

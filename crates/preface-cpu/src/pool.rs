@@ -2,8 +2,7 @@
 //!
 //! A training step has about 600 operations, a generated token 300. So a worker spins for a moment before it sleeps,
 //! the caller works too, and an operation ends as soon as its tasks are done: a worker that has not woken up by then
-//! is not waited for. How long a thread spins follows from how often that was right: where other programs use the cores,
-//! spinning takes from them, and from our own threads, the time that they need to get done ([`Patience`]).
+//! is not waited for. How long a thread spins follows from how long its last waits were ([`crate::patience`]).
 //!
 //! Each thread has a share of the tasks, one behind the other, so that it reads a weight as one stream, which prefetchers
 //! follow across tasks. A thread that is done with its own takes from the ends of the others' shares. So which thread runs a
@@ -16,38 +15,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::patience::Patience;
 use crate::scratch::Scratch;
 
 type Task<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;
-
-/// Turns of the spin loop before a thread sleeps: at most some 50 microseconds, the gap between two operations.
-const MOST_SPINS: u32 = 2000;
-/// Fewer turns are not worth having: a sleep and a wake-up cost several microseconds.
-const LEAST_SPINS: u32 = 60;
-
-/// How long a thread spins. It doubles after each wait that ended while it spun, and halves after each that did not, so
-/// a thread whose partner has lost its core sleeps nearly at once and leaves its own core to whoever can use it.
-struct Patience(u32);
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self(MOST_SPINS)
-    }
-}
-
-impl Patience {
-    /// Spins while `condition` holds, until patience ends.
-    fn spin_while(&mut self, condition: impl Fn() -> bool) {
-        for _ in 0..self.0 {
-            if !condition() {
-                self.0 = (2 * self.0).min(MOST_SPINS);
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        self.0 = (self.0 / 2).max(LEAST_SPINS);
-    }
-}
 
 /// Threads that run tasks together with whoever calls [`Pool::run`].
 pub struct Pool {
@@ -215,11 +186,17 @@ impl Shared {
         state.job = None;
         if state.n_active > 0 {
             drop(state);
-            patience.spin_while(|| self.n_active.load(Ordering::Acquire) > 0);
+            patience.wait(
+                || self.n_active.load(Ordering::Acquire) == 0,
+                || {
+                    let mut state = self.lock();
+                    while state.n_active > 0 {
+                        state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    }
+                },
+            );
+            // Nobody joins any more, so none is active.
             state = self.lock();
-            while state.n_active > 0 {
-                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
         }
         state.panic.take()
     }
@@ -238,13 +215,18 @@ impl Shared {
         let mut own = Own::default();
         let mut seen = 0;
         loop {
-            own.patience.spin_while(|| self.generation.load(Ordering::Acquire) == seen);
+            own.patience.wait(
+                || self.generation.load(Ordering::Acquire) != seen,
+                || {
+                    let mut state = self.lock();
+                    while state.generation == seen && !state.stop {
+                        state.n_sleeping += 1;
+                        state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        state.n_sleeping -= 1;
+                    }
+                },
+            );
             let mut state = self.lock();
-            while state.generation == seen && !state.stop {
-                state.n_sleeping += 1;
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.n_sleeping -= 1;
-            }
             if state.stop {
                 return;
             }
@@ -299,19 +281,6 @@ mod tests {
             sum.fetch_add(task, Ordering::Relaxed);
         });
         assert_eq!(sum.into_inner(), 190);
-    }
-
-    #[test]
-    fn patience_falls_with_waits_in_vain_and_comes_back() {
-        let mut patience = Patience::default();
-        for _ in 0..20 {
-            patience.spin_while(|| true);
-        }
-        assert_eq!(patience.0, LEAST_SPINS);
-        for _ in 0..20 {
-            patience.spin_while(|| false);
-        }
-        assert_eq!(patience.0, MOST_SPINS);
     }
 
     #[test]
