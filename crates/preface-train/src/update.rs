@@ -21,16 +21,13 @@ impl Update {
     /// Changes the parameters of `method`, and the model where that holds them.
     pub fn apply<B: Backend>(
         self,
-        mut gradient: Gradient<B>,
+        gradient: Gradient<B>,
         model: &mut Model<B>,
         method: &mut dyn Method<B>,
         adam: &mut Adam,
     ) {
         let scale = (clip(self.grad_norm, self.max_norm) / self.weight) as f32;
-        for g in gradient.iter_mut() {
-            *g *= scale;
-        }
-        let mut update = adam.update(self.learning_rate as f32);
+        let mut update = adam.update(self.learning_rate as f32, scale);
         method.update(model, &mut |first, values| {
             update.part(first, values, &gradient[first..first + values.len()]);
         });

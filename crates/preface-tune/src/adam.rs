@@ -74,11 +74,11 @@ impl Adam {
     /// If the lengths differ.
     pub fn step(&mut self, learning_rate: f32, parameters: &mut [f32], gradient: &[f32]) {
         assert_eq!(parameters.len(), self.first.len(), "parameters of this optimizer");
-        self.update(learning_rate).part(0, parameters, gradient);
+        self.update(learning_rate, 1.0).part(0, parameters, gradient);
     }
 
-    /// One update that is made part by part.
-    pub fn update(&mut self, learning_rate: f32) -> Update<'_> {
+    /// One update that is made part by part, with the gradient times `scale`.
+    pub fn update(&mut self, learning_rate: f32, scale: f32) -> Update<'_> {
         self.n_step += 1;
         let AdamSettings { beta_1, beta_2, weight_decay, .. } = self.settings;
         // In f64, as Python computes them: the second correction is about 1e-3 in the first step.
@@ -87,6 +87,7 @@ impl Adam {
             step_size: (f64::from(learning_rate) / correction(beta_1)) as f32,
             second_scale: (1.0 / correction(beta_2).sqrt()) as f32,
             kept: 1.0 - learning_rate * weight_decay,
+            scale,
             adam: self,
         }
     }
@@ -98,6 +99,7 @@ pub struct Update<'a> {
     step_size: f32,
     second_scale: f32,
     kept: f32,
+    scale: f32,
 }
 
 impl Update<'_> {
@@ -107,8 +109,7 @@ impl Update<'_> {
     /// If the lengths differ, or there are more than the optimizer knows.
     pub fn part(&mut self, first: usize, parameters: &mut [f32], gradient: &[f32]) {
         assert_eq!(gradient.len(), parameters.len(), "gradient of the parameters");
-        let Self { adam, step_size, second_scale, kept } = self;
-        let (step_size, second_scale, kept) = (*step_size, *second_scale, *kept);
+        let &mut Self { ref mut adam, step_size, second_scale, kept, scale } = self;
         let AdamSettings { beta_1, beta_2, epsilon, .. } = adam.settings;
         let range = first..first + parameters.len();
         let (first, second) = (&mut adam.first[range.clone()], &mut adam.second[range]);
@@ -118,6 +119,7 @@ impl Update<'_> {
             .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
             .for_each(|((parameters, gradient), (first, second))| {
                 for (((p, g), m), v) in parameters.iter_mut().zip(gradient).zip(first).zip(second) {
+                    let g = g * scale;
                     *m = beta_1 * *m + (1.0 - beta_1) * g;
                     *v = beta_2 * *v + (1.0 - beta_2) * g * g;
                     *p = *p * kept - step_size * *m / (v.sqrt() * second_scale + epsilon);
@@ -147,12 +149,25 @@ mod tests {
         let (mut want, mut got) = ([1.0, -2.0, 0.5, 3.0, 0.25], [1.0, -2.0, 0.5, 3.0, 0.25]);
         for gradient in [[3.0, -0.01, 1e-3, 0.5, -7.0], [0.5, 0.25, -1.0, 2.0, 0.0]] {
             whole.step(0.1, &mut want, &gradient);
-            let mut update = parts.update(0.1);
+            let mut update = parts.update(0.1, 1.0);
             update.part(2, &mut got[2..], &gradient[2..]);
             update.part(0, &mut got[..2], &gradient[..2]);
         }
         assert_eq!(got, want);
         assert_eq!(parts, whole);
+    }
+
+    #[test]
+    fn a_scaled_update_is_that_of_the_scaled_gradient() {
+        let (mut whole, mut scaled) =
+            (Adam::new(2, AdamSettings::default()), Adam::new(2, AdamSettings::default()));
+        let (mut want, mut got) = ([1.0, -2.0], [1.0, -2.0]);
+        for gradient in [[3.0, -0.01], [0.7, 0.3]] {
+            whole.step(0.1, &mut want, &gradient.map(|g: f32| g * 0.3));
+            scaled.update(0.1, 0.3).part(0, &mut got, &gradient);
+        }
+        assert_eq!(got, want);
+        assert_eq!(scaled, whole);
     }
 
     #[test]

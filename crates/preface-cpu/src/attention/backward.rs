@@ -56,7 +56,9 @@ pub fn backward(
         if d_stores.iter().all(Option::is_none) {
             continue;
         }
-        backend.pool.run(shape.n_kv_head, |kv_head, scratch| {
+        // Keys and values apart: more tasks than threads, which end together.
+        backend.pool.run(2 * shape.n_kv_head, |task, scratch| {
+            let side = if task % 2 == 0 { Side::Keys } else { Side::Values };
             let [wide] = scratch.floats([shape.head_dim]);
             backend.tier.run(Collect {
                 call,
@@ -64,7 +66,8 @@ pub fn backward(
                 d_stores,
                 grads: &grads,
                 d_keys: &d_keys,
-                kv_head,
+                kv_head: task / 2,
+                side,
                 wide,
             });
         });
@@ -201,12 +204,11 @@ impl Kernel for Backward<'_> {
             }
         }
         let Some((gradients, wanted)) = self.d_keys else { return };
-        let kv_width = call.shape.kv_width();
         for (Seen { part, d_keys, d_values, .. }, side) in
             seen.iter().flat_map(|seen| [(seen, Side::Keys), (seen, Side::Values)])
         {
             let turned = if side == Side::Keys { d_keys } else { d_values };
-            let place = Place { buffer: 0, column: if side == Side::Keys { 0 } else { kv_width } };
+            let place = gathered(call, side);
             let factor = if side == Side::Keys { call.shape.scale } else { 1.0 };
             let mut there = None;
             let is_wanted = |keys: &&Keys| wanted.contains(&keys.start) && part.columns.contains(&keys.start);
@@ -427,7 +429,7 @@ fn turn_back<S: Simd>(simd: S, panel: &[f32], pad: Padded, to: &mut [f32]) {
     }
 }
 
-/// Adds the gradients of the segments' keys to those of the stores, for one key head.
+/// Adds the gradients of the segments' keys, or values, to those of the stores, for one key head.
 struct Collect<'a> {
     call: &'a Call<'a>,
     segments: &'a [Segment],
@@ -435,6 +437,7 @@ struct Collect<'a> {
     grads: &'a [SharedRows<'a>],
     d_keys: &'a CpuRows,
     kv_head: usize,
+    side: Side,
     wide: &'a mut [f32],
 }
 
@@ -442,36 +445,42 @@ impl Kernel for Collect<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (head_dim, kv_width) = (self.call.shape.head_dim, self.call.shape.kv_width());
+        let head_dim = self.call.shape.head_dim;
+        let first = gathered(self.call, self.side);
         for segment in self.segments {
             for keys in &segment.keys {
                 let Some(grad) = self.d_stores[keys.store] else { continue };
-                for (place, offset) in [(grad.keys, 0), (grad.values, kv_width)] {
-                    let from = head_columns(Place { buffer: 0, column: offset }, self.kv_head, head_dim);
-                    let to = head_columns(place, self.kv_head, head_dim);
-                    for row in 0..keys.len {
-                        let from = self.d_keys.part(segment.first_gradient + keys.start + row, from.clone());
-                        let crate::storage::View::F32(from) = from else { unreachable!("made as f32") };
-                        // SAFETY: places overlap only where they are equal (`check_gradients`), so the columns of a
-                        // key head belong to this task alone, which uses one part at a time.
-                        let to = unsafe { self.grads[place.buffer].part(keys.first_row + row, to.clone()) };
-                        to.change(
-                            simd,
-                            self.wide,
-                            #[inline(always)]
-                            |to| {
-                                update(
-                                    simd,
-                                    to,
-                                    from,
-                                    #[inline(always)]
-                                    |to, d| simd.add(to, d),
-                                )
-                            },
-                        );
-                    }
+                let place = if self.side == Side::Keys { grad.keys } else { grad.values };
+                let from = head_columns(first, self.kv_head, head_dim);
+                let to = head_columns(place, self.kv_head, head_dim);
+                for row in 0..keys.len {
+                    let from = self.d_keys.part(segment.first_gradient + keys.start + row, from.clone());
+                    let crate::storage::View::F32(from) = from else { unreachable!("made as f32") };
+                    // SAFETY: places overlap only where they are equal, and none of keys is one of values
+                    // (`check_gradients`), so the columns of a key head and a side belong to this task alone, which
+                    // uses one part at a time.
+                    let to = unsafe { self.grads[place.buffer].part(keys.first_row + row, to.clone()) };
+                    to.change(
+                        simd,
+                        self.wide,
+                        #[inline(always)]
+                        |to| {
+                            update(
+                                simd,
+                                to,
+                                from,
+                                #[inline(always)]
+                                |to, d| simd.add(to, d),
+                            )
+                        },
+                    );
                 }
             }
         }
     }
+}
+
+/// Where the gradients of a call's keys, or values, lie in the matrix of those of a group's segments.
+fn gathered(call: &Call<'_>, side: Side) -> Place {
+    Place { buffer: 0, column: if side == Side::Keys { 0 } else { call.shape.kv_width() } }
 }

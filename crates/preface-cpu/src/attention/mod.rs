@@ -34,6 +34,7 @@ use preface_backend::{AttentionCall, AttentionPlan, Dropout, KeyRun, Place, Quer
 use crate::CpuBackend;
 use crate::simd::{Simd, update};
 use crate::storage::CpuRows;
+use pack::Side;
 
 pub use backward::backward;
 pub use bias_grad::bias_grad;
@@ -258,7 +259,8 @@ fn check(call: &Call<'_>, out: &CpuRows) {
     }
 }
 
-/// Panics unless the gradients of different heads are apart: then a task for each key head is alone with its columns.
+/// Panics unless the gradients of different heads, and those of keys and of values, are apart: then a task for the keys or
+/// values of a head is alone with its columns.
 fn check_gradients(
     call: &Call<'_>,
     d_query: Option<Place>,
@@ -267,16 +269,17 @@ fn check_gradients(
 ) {
     assert_eq!(d_stores.len(), call.stores.len(), "attention_backward: one entry for each store");
     let kv_width = call.shape.kv_width();
-    let places: Vec<Place> = d_stores.iter().flatten().flat_map(|grad| [grad.keys, grad.values]).collect();
-    for (i, a) in places.iter().enumerate() {
+    let sides = |grad: &StoreGrad| [(Side::Keys, grad.keys), (Side::Values, grad.values)];
+    let places: Vec<(Side, Place)> = d_stores.iter().flatten().flat_map(sides).collect();
+    for (i, (side, a)) in places.iter().enumerate() {
         assert!(
             a.column + kv_width <= grads[a.buffer].width,
             "attention_backward: columns of a store's gradient"
         );
-        for b in &places[..i] {
-            let apart =
-                a.buffer != b.buffer || a.column.abs_diff(b.column) >= kv_width || a.column == b.column;
-            assert!(apart, "attention_backward: gradients of two stores overlap in part");
+        for (other, b) in &places[..i] {
+            let is_apart = a.buffer != b.buffer || a.column.abs_diff(b.column) >= kv_width;
+            let is_same = a.column == b.column && side == other;
+            assert!(is_apart || is_same, "attention_backward: gradients of two stores overlap in part");
         }
     }
     if let Some(place) = d_query {

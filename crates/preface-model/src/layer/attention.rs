@@ -187,7 +187,7 @@ impl<B: Backend> AttentionLayer<B> {
         let norm_trained = self.norm.trained_before(context, norm_site);
         let stop = !below && !norm_trained && !context.attachments.wants_input(self.qkv.site);
         self.norm.after_backward(context, norm_site, &kept.input, d_x, grads);
-        let mut d_attended = backend.rows(n_query, shape.query_width(), Storage::Exact);
+        let mut d_attended = backend.rows(n_query, shape.query_width(), Storage::Compact);
         let dropped = context.branch_gradient(&self.output, d_x);
         let d_branch = dropped.as_ref().unwrap_or(d_x);
         let attended = kept.attended.as_ref();

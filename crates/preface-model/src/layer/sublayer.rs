@@ -114,7 +114,7 @@ impl<B: Backend> Sublayer<B> {
             first.parameters_backward(context, input, d_first, grads);
             return;
         }
-        let mut d_input = backend.rows(n_row, width, Storage::Exact);
+        let mut d_input = backend.rows(n_row, width, Storage::Compact);
         first.backward(context, input, d_first, Epilogue::Store, &mut d_input, grads);
         match self.place {
             NormPlace::Before => {
