@@ -28,7 +28,7 @@ impl Patience {
     /// Waits until `is_over`: spins first, then calls `sleep`, which returns when it is.
     pub fn wait(&mut self, is_over: impl Fn() -> bool, sleep: impl FnOnce()) {
         let start = Instant::now();
-        while start.elapsed() < self.0 {
+        loop {
             for _ in 0..TURNS {
                 if is_over() {
                     // What is spun through is never longer than the longest spin.
@@ -36,6 +36,9 @@ impl Patience {
                     return;
                 }
                 std::hint::spin_loop();
+            }
+            if start.elapsed() >= self.0 {
+                break;
             }
         }
         sleep();
