@@ -16,7 +16,7 @@ use half::bf16;
 use crate::CpuBackend;
 use crate::blocks::GROUP;
 use crate::memory::WeightMemory;
-use crate::simd::{Kernel, SQUARE, Simd, prefetch, turn_rows};
+use crate::simd::{Kernel, SQUARE, Simd, Span, turn_rows};
 use crate::storage::{Aligned, Element, SharedRows, View, ViewMut};
 
 /// A matrix `[n_out, n_in]` in groups.
@@ -130,7 +130,7 @@ impl Groups {
                 let per_word = if self.element == Element::F32 { 1 } else { 2 };
                 let words = columns.start / per_word * GROUP..columns.end.div_ceil(per_word) * GROUP;
                 if let Some(words) = next.get(words) {
-                    prefetch(words.as_ptr().cast(), size_of_val(words));
+                    Span::of(words).prefetch();
                 }
             }
             match self.element {

@@ -163,7 +163,7 @@ impl Kernel for Part<'_> {
                 std::slice::from_ref(&block),
                 memory,
                 #[inline(always)]
-                |_| {},
+                |_, _| {},
                 #[inline(always)]
                 |first, tile| {
                     for (i, logits) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
@@ -200,7 +200,7 @@ impl Kernel for Part<'_> {
                 std::slice::from_ref(&(0..width)),
                 memory,
                 #[inline(always)]
-                |_| {},
+                |_, _| {},
                 #[inline(always)]
                 |first, tile| {
                     let sums = sums[first * width..].chunks_exact_mut(width);

@@ -113,7 +113,7 @@ impl<'a> Logits<'a> {
             std::slice::from_ref(&self.block),
             memory,
             #[inline(always)]
-            |_| {},
+            |_, _| {},
             #[inline(always)]
             |first, tile| {
                 for (i, logits) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
@@ -244,7 +244,7 @@ impl Kernel for Gradient<'_> {
             std::slice::from_ref(&(0..width)),
             memory,
             #[inline(always)]
-            |_| {},
+            |_, _| {},
             #[inline(always)]
             |first_token, tile| {
                 for (i, sums) in tile.sums.chunks_exact(tile.stride).enumerate() {

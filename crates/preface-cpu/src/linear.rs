@@ -10,7 +10,7 @@ use crate::activation::{activate, activate_grad, gate, gate_grad};
 use crate::blocks::dots::{self, Quantised};
 use crate::product::{Factors, THIN_ROWS, block_columns, memory, product};
 use crate::rows::RowKernel;
-use crate::simd::{Kernel, Simd, update};
+use crate::simd::{Kernel, Requests, Simd, update};
 use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, Values};
 
 /// Rows for which packing a panel of the weight pays: a task has at least so many if there are enough.
@@ -213,7 +213,7 @@ impl Kernel for Block<'_> {
             &pieces[..n_piece],
             memory,
             #[inline(always)]
-            |rows| rows.for_each(|row| finish.prefetch(row, columns.clone())),
+            |rows, requests| rows.for_each(|row| finish.request(row, columns.clone(), requests)),
             #[inline(always)]
             |first_row, tile| {
                 for (i, sums) in tile.sums.chunks_exact_mut(tile.stride).enumerate() {
@@ -235,27 +235,27 @@ struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Asks for the memory that [`Self::row`] will touch.
+    /// Lists the memory that [`Self::row`] will touch.
     #[inline(always)]
-    fn prefetch(&self, row: usize, columns: Range<usize>) {
+    fn request(&self, row: usize, columns: Range<usize>, requests: &mut Requests) {
         let second = self.width + columns.start..self.width + columns.end;
-        self.out.prefetch(row, columns.clone());
+        requests.add(self.out.span(row, columns.clone()));
         match self.tail {
             Tail::Store | Tail::Bias(_) => {}
-            Tail::Residual { residual, .. } => residual.part(row, columns).prefetch(),
+            Tail::Residual { residual, .. } => requests.add(residual.part(row, columns).span()),
             Tail::Activate { activation, keep, .. } => {
                 if let Some(keep) = keep {
-                    keep.prefetch(row, columns);
+                    requests.add(keep.span(row, columns));
                     if activation.gated {
-                        keep.prefetch(row, second);
+                        requests.add(keep.span(row, second));
                     }
                 }
             }
             Tail::ActivateGrad { activation, kept } => {
-                kept.part(row, columns).prefetch();
+                requests.add(kept.part(row, columns).span());
                 if activation.gated {
-                    kept.part(row, second.clone()).prefetch();
-                    self.out.prefetch(row, second);
+                    requests.add(kept.part(row, second.clone()).span());
+                    requests.add(self.out.span(row, second));
                 }
             }
         }

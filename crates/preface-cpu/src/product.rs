@@ -17,7 +17,7 @@ use preface_backend::Direction;
 
 use crate::blocks::{self, GROUP, dots::Quantised};
 use crate::groups::Groups;
-use crate::simd::{Ahead, ComputeTile, Simd, Tile, Words};
+use crate::simd::{Ahead, ComputeTile, Requests, Simd, Tile, Words};
 use crate::storage::{CpuWeight, Element, Values, View};
 
 /// Rows up to which a quantised weight is not packed, and a plain one is read once for all of them.
@@ -110,8 +110,8 @@ pub fn memory(factors: &[Factors<'_>], n_piece: usize, width: usize) -> usize {
 }
 
 /// Computes the columns `pieces` (all of one length) of the product for `rows` and hands the sums to `each`:
-/// `each(first_row, sums)`. `ahead` is told the rows of a tile before it is computed: it may ask for the memory that `each`
-/// will touch, which arrives while the tile is computed.
+/// `each(first_row, sums)`. `ahead` is told the rows of a tile before it is computed: it lists the memory that `each` will
+/// touch, which arrives while the tile is computed.
 #[inline(always)]
 pub fn product<S: Simd>(
     simd: S,
@@ -119,7 +119,7 @@ pub fn product<S: Simd>(
     rows: Range<usize>,
     pieces: &[Range<usize>],
     memory: &mut [f32],
-    ahead: impl Fn(Range<usize>),
+    ahead: impl Fn(Range<usize>, &mut Requests),
     mut each: impl FnMut(usize, TileRows<'_>),
 ) {
     let piece = pieces[0].len().next_multiple_of(S::PANEL_COLUMNS);
@@ -159,13 +159,17 @@ pub fn product<S: Simd>(
             }
         }
     }
+    let mut requests = Requests::new();
+    let n_tile = factors.len() * stride / S::PANEL_COLUMNS;
     for first_row in rows.clone().step_by(S::PANEL_ROWS) {
         let n_row = S::PANEL_ROWS.min(rows.end - first_row);
-        ahead(first_row..first_row + n_row);
+        requests.clear();
+        ahead(first_row..first_row + n_row, &mut requests);
         let mut start = 0;
         for (number, factors) in factors.iter().enumerate() {
             let (groups, add) = (factors.groups(pieces), number > 0);
-            for column in (0..stride).step_by(S::PANEL_COLUMNS) {
+            for (n, column) in (0..stride).step_by(S::PANEL_COLUMNS).enumerate() {
+                let lines = requests.part(number * stride / S::PANEL_COLUMNS + n, n_tile);
                 let sums = Sums { data: &mut sums[column..], stride, add };
                 let rows = first_row..first_row + n_row;
                 let Some(groups) = groups else {
@@ -176,14 +180,14 @@ pub fn product<S: Simd>(
                         vector: S::LANES,
                         step: S::PANEL_COLUMNS,
                     };
-                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums, None);
+                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums, Ahead::Lines(lines));
                     continue;
                 };
                 let first = pieces[column / piece].start + column % piece;
                 let n_left = groups.n_column() - first / GROUP * GROUP;
                 if n_left >= S::PANEL_COLUMNS {
                     let right = Right::of::<S>(groups, first);
-                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums, None);
+                    tile(simd, factors, rows, right, S::PANEL_VECTORS, sums, Ahead::Lines(lines));
                 } else {
                     strips(simd, factors, groups, rows, first, n_left, sums);
                 }
@@ -255,7 +259,7 @@ fn bands<S: Simd>(
                 // Each pass asks for its part of the next panel.
                 let cut = |pass| groups.n_word() * pass / n_pass;
                 let start = next.wrapping_add(cut(pass) * right.step);
-                Ahead { start, words: cut(pass + 1) - cut(pass) }
+                Ahead::Right { start, words: cut(pass + 1) - cut(pass) }
             },
         );
     }
@@ -289,7 +293,7 @@ fn strips<S: Simd>(
             (right, S::STRIP_VECTORS, S::STRIP_ROWS),
             sums,
             #[inline(always)]
-            |pass, _| Ahead { start, words: if pass == 0 { groups.n_word() } else { 0 } },
+            |pass, _| Ahead::Right { start, words: if pass == 0 { groups.n_word() } else { 0 } },
         );
     }
 }
@@ -304,7 +308,7 @@ fn passes<S: Simd>(
     rows: Range<usize>,
     (right, n_vector, most_rows): (Right<'_>, usize, usize),
     sums: Sums<'_>,
-    ahead: impl Fn(usize, usize) -> Ahead,
+    ahead: impl Fn(usize, usize) -> Ahead<'static>,
 ) {
     let Sums { data, stride, add } = sums;
     let n_pass = rows.len().div_ceil(most_rows);
@@ -312,7 +316,7 @@ fn passes<S: Simd>(
     for pass in 0..n_pass {
         let data = &mut data[cut(pass) * stride..];
         let rows = rows.start + cut(pass)..rows.start + cut(pass + 1);
-        tile(simd, factors, rows, right, n_vector, Sums { data, stride, add }, Some(ahead(pass, n_pass)));
+        tile(simd, factors, rows, right, n_vector, Sums { data, stride, add }, ahead(pass, n_pass));
     }
 }
 
@@ -325,7 +329,7 @@ fn tile<S: Simd>(
     right: Right<'_>,
     n_vector: usize,
     sums: Sums<'_>,
-    ahead: Option<Ahead>,
+    ahead: Ahead<'_>,
 ) {
     let left = LeftRows::new(factors, rows.start, rows.len());
     let depth = factors.words();
@@ -347,8 +351,7 @@ fn tile<S: Simd>(
     };
     // SAFETY: `LeftRows::new` checked the rows; the last vector of the last word lies in `words` (asserted); `out` ends with
     // the last row's last column.
-    let tile = unsafe { ComputeTile::new(factors.kind(), tile) };
-    simd.enter(if let Some(ahead) = ahead { tile.ahead(ahead) } else { tile });
+    simd.enter(unsafe { ComputeTile::new(factors.kind(), tile) }.ahead(ahead));
 }
 
 /// Rows of a left factor as words.

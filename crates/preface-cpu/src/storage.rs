@@ -13,7 +13,7 @@ use crate::buffers::{Buffer, Buffers};
 use crate::groups::Groups;
 use crate::memory::{Lines, WeightMemory};
 use crate::scratch::{LINE_F32, Line, numbers_in, numbers_in_mut};
-use crate::simd::{Kernel, Simd, narrow, prefetch, widen};
+use crate::simd::{Kernel, Simd, Span, narrow, widen};
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,13 +193,13 @@ impl<'a> SharedRows<'a> {
         self.width
     }
 
-    /// Asks for the cache lines of some columns of one row.
+    /// Where some columns of one row lie, to be asked for ahead of their use.
     #[inline(always)]
-    pub fn prefetch(&self, row: usize, columns: Range<usize>) {
+    pub fn span(&self, row: usize, columns: Range<usize>) -> Span {
         let (offset, n) = (row * self.width + columns.start, columns.len());
         match self.start {
-            Start::F32(start) => prefetch(start.wrapping_add(offset).cast(), 4 * n),
-            Start::Bf16(start) => prefetch(start.wrapping_add(offset).cast(), 2 * n),
+            Start::F32(start) => Span { start: start.wrapping_add(offset).cast(), n_byte: 4 * n },
+            Start::Bf16(start) => Span { start: start.wrapping_add(offset).cast(), n_byte: 2 * n },
         }
     }
 
@@ -340,12 +340,12 @@ impl Kernel for ReadWeight<'_> {
 }
 
 impl<'a> View<'a> {
-    /// Asks for the numbers' cache lines.
+    /// Where the numbers lie, to be asked for ahead of their use.
     #[inline(always)]
-    pub fn prefetch(self) {
+    pub fn span(self) -> Span {
         match self {
-            Self::F32(values) => prefetch(values.as_ptr().cast(), size_of_val(values)),
-            Self::Bf16(values) => prefetch(values.as_ptr().cast(), size_of_val(values)),
+            Self::F32(values) => Span::of(values),
+            Self::Bf16(values) => Span::of(values),
         }
     }
 

@@ -87,7 +87,7 @@ impl Kernel for Block<'_> {
             std::slice::from_ref(&columns),
             memory,
             #[inline(always)]
-            |features| features.for_each(|feature| grads.prefetch(0, place(feature))),
+            |features, requests| features.for_each(|feature| requests.add(grads.span(0, place(feature)))),
             #[inline(always)]
             |first_feature, tile| {
                 for (i, sums) in tile.sums.chunks_exact(tile.stride).enumerate() {

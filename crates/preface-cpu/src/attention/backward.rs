@@ -141,6 +141,9 @@ impl Kernel for Backward<'_> {
                     let (p, ds) = (&mut p[..block.width], &mut ds[..block.width]);
                     let row = segment.rows.start + i / heads.group;
                     let (position, head) = (segment.position(row), heads.first + i % heads.group);
+                    if let Some((grads, heads)) = self.d_query {
+                        grads.span(row, heads.columns(i % heads.group)).prefetch();
+                    }
                     let limit = segment.limit(position);
                     let factor = segment.score(simd, call, head, position, &mut p[..limit]);
                     scores.hide(position, p);

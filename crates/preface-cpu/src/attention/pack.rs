@@ -244,6 +244,9 @@ pub fn cut_for_parts<'a, const N: usize>(
     each.collect()
 }
 
+/// Rows from one that is gathered to one that is asked for: they lie too far apart for the hardware to notice.
+const ROWS_AHEAD: usize = 8;
+
 /// Keys or values of a part of a segment for one key head, one row each, dropout applied.
 #[inline(always)]
 pub fn gather<S: Simd>(
@@ -263,6 +266,9 @@ pub fn gather<S: Simd>(
         let source = call.sources[place.buffer];
         for row in 0..keys.len {
             let to = &mut to[(keys.start - all.start + row) * form.row()..][..form.row()];
+            if row + ROWS_AHEAD < keys.len {
+                source.part(keys.first_row + row + ROWS_AHEAD, columns.clone()).span().prefetch();
+            }
             form.write(simd, source.part(keys.first_row + row, columns.clone()), to);
             if let Some(dropout) = keys.dropout {
                 form.scale(to, |column| {
@@ -291,8 +297,11 @@ pub fn gather_queries<S: Simd>(
     form: Form,
     to: &mut [u32],
 ) {
-    for (i, to) in rows.zip(to.chunks_exact_mut(form.row())) {
-        form.write(simd, source.part(first_row + i / heads.group, heads.columns(i % heads.group)), to);
+    for (i, to) in rows.clone().zip(to.chunks_exact_mut(form.row())) {
+        if i + ROWS_AHEAD < rows.end {
+            heads.vector(source, first_row, i + ROWS_AHEAD).span().prefetch();
+        }
+        form.write(simd, heads.vector(source, first_row, i), to);
     }
 }
 
@@ -309,6 +318,12 @@ impl Heads {
     pub fn new(call: &Call<'_>, place: Place, kv_head: usize) -> Self {
         let group = call.shape.n_head / call.shape.n_kv_head;
         Self { place, first: kv_head * group, group, head_dim: call.shape.head_dim }
+    }
+
+    /// What score row `i` of a segment that starts at `first_row` reads.
+    #[inline(always)]
+    fn vector(self, source: &CpuRows, first_row: usize, i: usize) -> View<'_> {
+        source.part(first_row + i / self.group, self.columns(i % self.group))
     }
 
     /// Columns of head `head` of the group.

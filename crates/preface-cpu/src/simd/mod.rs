@@ -13,6 +13,7 @@ mod avx512;
 mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod requests;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use math::{
 };
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+pub use requests::{Requests, Span};
 pub use scalar::Scalar;
 #[cfg(test)]
 pub use tile::most_rows;
@@ -231,17 +233,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// Asks for the cache lines of `n_byte` bytes from `start` ahead of their use.
+/// Asks for a cache line ahead of its use.
 #[inline(always)]
-pub fn prefetch(start: *const u8, n_byte: usize) {
+pub fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    for offset in (0..n_byte).step_by(64) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch is a hint: it reads nothing, faults on no address, and every x86-64 has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, n_byte);
+    let _ = at;
 }
 
 /// Asks for one cache line, into the second-level cache alone: what is wanted later than the first would keep it.

@@ -87,42 +87,48 @@ impl Multiply for Pairs {
     }
 }
 
-/// Part of a right factor, laid out as that of the tile, that is asked for while the tile is computed, so that it is in the
-/// second-level cache when its turn comes.
+/// What is asked for while a tile is computed, so that it is there when its turn comes.
 #[derive(Clone, Copy)]
-pub struct Ahead {
-    /// The first vector of the first word; any address.
-    pub start: *const u32,
-    /// Words of each vector, at most those of the tile.
-    pub words: usize,
+pub enum Ahead<'a> {
+    /// Cache lines.
+    Lines(&'a [*const u8]),
+    /// Part of a right factor, laid out as that of the tile, for the second-level cache.
+    Right {
+        /// The first vector of the first word; any address.
+        start: *const u32,
+        /// Words of each vector, at most those of the tile.
+        words: usize,
+    },
 }
 
 /// Steps ahead of their use that words of the second-level cache are asked for.
 const NEXT_STEPS: usize = 6;
+/// Steps from some of [`Ahead::Lines`] to the next.
+const LINE_STEPS: usize = 32;
 
 /// Computes one tile.
-pub struct ComputeTile {
+pub struct ComputeTile<'a> {
     words: Words,
     tile: Tile,
-    ahead: Ahead,
+    ahead: Ahead<'a>,
 }
 
-impl ComputeTile {
+impl<'a> ComputeTile<'a> {
     /// # Safety
     /// For `rows` rows, `left` is valid for reading `depth` words of each and `out` for reading and writing `vectors`
     /// vectors of each; `right` is valid for reading `vectors` vectors of each of `depth` words; for the instruction set that
     /// the kernel will be run with.
     pub unsafe fn new(words: Words, tile: Tile) -> Self {
-        Self { words, tile, ahead: Ahead { start: std::ptr::null(), words: 0 } }
+        Self { words, tile, ahead: Ahead::Lines(&[]) }
     }
 
     /// Asks for memory meanwhile.
-    pub fn ahead(self, ahead: Ahead) -> Self {
+    pub fn ahead(self, ahead: Ahead<'a>) -> Self {
         Self { ahead, ..self }
     }
 }
 
-impl Kernel for ComputeTile {
+impl Kernel for ComputeTile<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -155,7 +161,7 @@ impl Tile {
     /// # Safety
     /// As [`ComputeTile::new`].
     #[inline(always)]
-    unsafe fn vectors<S: Simd, W: Multiply>(self, simd: S, ahead: Ahead) {
+    unsafe fn vectors<S: Simd, W: Multiply>(self, simd: S, ahead: Ahead<'_>) {
         // SAFETY: as the caller promises; the last parameter is the number of vectors.
         unsafe {
             match self.vectors {
@@ -171,19 +177,18 @@ impl Tile {
     /// # Safety
     /// As [`ComputeTile::new`], and `V` is the number of vectors.
     #[inline(always)]
-    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S, ahead: Ahead) {
+    unsafe fn rows<S: Simd, W: Multiply, const V: usize>(self, simd: S, ahead: Ahead<'_>) {
         // Constants, so that what an instruction set does not use is not compiled.
         macro_rules! match_rows {
             ($($rows:literal)*) => {
                 match self.rows {
                     $(
-                        $rows if const { $rows <= most_rows::<S>(V) } => {
-                            if ahead.words > 0 {
-                                self.compute::<S, W, $rows, V, true>(simd, ahead);
-                            } else {
-                                self.compute::<S, W, $rows, V, false>(simd, ahead);
+                        $rows if const { $rows <= most_rows::<S>(V) } => match ahead {
+                            Ahead::Lines(lines) => self.with_lines::<S, W, $rows, V>(simd, lines),
+                            Ahead::Right { start, words } => {
+                                self.with_right::<S, W, $rows, V>(simd, start, words);
                             }
-                        }
+                        },
                     )*
                     rows => unreachable!("a tile of {rows} rows"),
                 }
@@ -221,54 +226,98 @@ impl Tile {
         }
     }
 
+    /// The sums to begin with.
+    ///
     /// # Safety
     /// As [`ComputeTile::new`], `M` is the number of rows and `V` that of vectors.
     #[inline(always)]
-    unsafe fn compute<S: Simd, W: Multiply, const M: usize, const V: usize, const AHEAD: bool>(
-        self,
-        simd: S,
-        ahead: Ahead,
-    ) {
-        let Self { depth, right, right_vector, right_step, out, out_row, add, .. } = self;
-        // SAFETY: offsets are of rows below `M`, of words below `depth` and of vectors below `V`, which the caller
-        // promises to be readable (and writable, in `out`).
-        unsafe {
-            let mut sums = [[simd.splat(0.0); V]; M];
-            if add {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = simd.load_at(out.add(i * out_row + v * S::LANES));
-                    }
+    unsafe fn start<S: Simd, const M: usize, const V: usize>(self, simd: S) -> [[S::F32; V]; M] {
+        let mut sums = [[simd.splat(0.0); V]; M];
+        if self.add {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: rows below `M` and vectors below `V`, which the caller promises.
+                    *sum = unsafe { simd.load_at(self.out.add(i * self.out_row + v * S::LANES)) };
                 }
             }
+        }
+        sums
+    }
+
+    /// # Safety
+    /// As [`Self::start`].
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize, const V: usize>(self, simd: S, sums: [[S::F32; V]; M]) {
+        for (i, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                // SAFETY: as in `start`.
+                unsafe { simd.store_at(*sum, self.out.add(i * self.out_row + v * S::LANES)) };
+            }
+        }
+    }
+
+    /// Lines are asked for in a loop around that over the words: with a line at each step, or two loops one after the other,
+    /// sums of the widest tile go through memory.
+    ///
+    /// # Safety
+    /// As [`Self::start`].
+    #[inline(always)]
+    unsafe fn with_lines<S: Simd, W: Multiply, const M: usize, const V: usize>(
+        self,
+        simd: S,
+        lines: &[*const u8],
+    ) {
+        let Self { depth, right, right_vector, right_step, .. } = self;
+        let mut lines = lines.chunks(lines.len().div_ceil(depth.div_ceil(LINE_STEPS).max(1)).max(1));
+        // SAFETY: words below `depth`, and the rest is promised by the caller.
+        unsafe {
+            let mut sums = self.start::<S, M, V>(simd);
             let mut next = right;
             let mut k = 0;
-            // A loop less, where nothing is asked for: with two, a sum of the widest tile went through memory in each step.
-            if AHEAD {
-                while k < ahead.words.min(depth) {
-                    for v in 0..V {
-                        prefetch_second(ahead.start.wrapping_add(v * right_vector + k * right_step));
+            while k < depth {
+                for line in lines.next().unwrap_or_default() {
+                    prefetch(*line);
+                }
+                let end = depth.min(k + LINE_STEPS);
+                while k < end {
+                    if V >= S::PANEL_VECTORS {
+                        for v in 0..V {
+                            prefetch(next.wrapping_add(v * right_vector + NEXT_STEPS * right_step).cast());
+                        }
                     }
                     self.step::<S, W, M, V>(simd, k, next, &mut sums);
                     next = next.wrapping_add(right_step);
                     k += 1;
                 }
             }
-            while k < depth {
-                if !AHEAD && V >= S::PANEL_VECTORS {
+            self.finish(simd, sums);
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::start`].
+    #[inline(always)]
+    unsafe fn with_right<S: Simd, W: Multiply, const M: usize, const V: usize>(
+        self,
+        simd: S,
+        start: *const u32,
+        words: usize,
+    ) {
+        let Self { depth, right, right_vector, right_step, .. } = self;
+        // SAFETY: as above.
+        unsafe {
+            let mut sums = self.start::<S, M, V>(simd);
+            let mut next = right;
+            for k in 0..depth {
+                if k < words {
                     for v in 0..V {
-                        prefetch(next.wrapping_add(v * right_vector + NEXT_STEPS * right_step).cast(), 1);
+                        prefetch_second(start.wrapping_add(v * right_vector + k * right_step));
                     }
                 }
                 self.step::<S, W, M, V>(simd, k, next, &mut sums);
                 next = next.wrapping_add(right_step);
-                k += 1;
             }
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, sum) in sums.iter().enumerate() {
-                    simd.store_at(*sum, out.add(i * out_row + v * S::LANES));
-                }
-            }
+            self.finish(simd, sums);
         }
     }
 }
