@@ -78,7 +78,7 @@ mod tests {
         let start = memory.as_ptr().wrapping_add(memory.as_ptr().align_offset(64));
         let mut requests = Requests::new();
         requests.add(Span { start: start.wrapping_add(63), n_byte: 2 });
-        requests.add(Span { start: start, n_byte: 0 });
+        requests.add(Span { start, n_byte: 0 });
         requests.add(Span { start: start.wrapping_add(128), n_byte: 65 });
         let parts = |requests: &Requests, n_part| -> Vec<usize> {
             let parts = (0..n_part).flat_map(|part| requests.part(part, n_part));
@@ -89,9 +89,9 @@ mod tests {
         }
         requests.clear();
         assert!(parts(&requests, 2).is_empty());
-        requests.add(Span { start: start, n_byte: 64 * (MOST + 2) });
+        requests.add(Span { start, n_byte: 64 * (MOST + 2) });
         assert_eq!(parts(&requests, 3), (0..MOST).collect::<Vec<_>>());
-        requests.add(Span { start: start, n_byte: 1 });
+        requests.add(Span { start, n_byte: 1 });
         assert_eq!(parts(&requests, 1).len(), MOST);
     }
 }
