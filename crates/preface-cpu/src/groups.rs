@@ -16,7 +16,7 @@ use half::bf16;
 use crate::CpuBackend;
 use crate::blocks::GROUP;
 use crate::memory::WeightMemory;
-use crate::simd::{Kernel, SQUARE, Simd, Span, turn_rows};
+use crate::simd::{Kernel, SQUARE, Simd, prefetch_second, turn_rows};
 use crate::storage::{Aligned, Element, SharedRows, View, ViewMut};
 
 /// A matrix `[n_out, n_in]` in groups.
@@ -125,22 +125,15 @@ impl Groups {
         for first in depth.clone().step_by(GROUP) {
             let group = &self.words[first * n_word..(first + GROUP) * n_word];
             let n = GROUP.min(depth.end - first);
-            // Pieces of memory of the next group, too short for the hardware to notice that they follow each other.
-            if let Some(next) = self.words.get((first + GROUP) * n_word..) {
-                let per_word = if self.element == Element::F32 { 1 } else { 2 };
-                let words = columns.start / per_word * GROUP..columns.end.div_ceil(per_word) * GROUP;
-                if let Some(words) = next.get(words) {
-                    Span::of(words).prefetch();
-                }
-            }
+            let ahead = self.words.as_ptr().wrapping_add((first + GROUPS_AHEAD * GROUP) * n_word);
             match self.element {
                 Element::F32 => {
                     let to = &mut panel[(first - depth.start) * panel_row..][..n * panel_row];
-                    turn_floats(simd, group, columns, to, panel_row);
+                    turn_floats(simd, group, ahead, columns, to, panel_row);
                 }
                 Element::Bf16 => {
                     let to = &mut panel[(first - depth.start) / 2 * panel_row..][..n.div_ceil(2) * panel_row];
-                    turn_pairs(simd, group, columns, to, panel_row);
+                    turn_pairs(simd, group, ahead, columns, to, panel_row);
                 }
             }
         }
@@ -156,6 +149,18 @@ impl Groups {
                 *to = self.words[(out / GROUP * n_word + word) * GROUP + out % GROUP];
             }
         }
+    }
+}
+
+/// Groups from the one that is turned to the one whose memory is asked for: pieces too short for the hardware to notice that
+/// they follow each other.
+const GROUPS_AHEAD: usize = 4;
+
+/// Asks for the four lines that half a square is made of.
+#[inline(always)]
+fn request(words: *const u32) {
+    for line in 0..SQUARE / 2 {
+        prefetch_second(words.wrapping_add(line * GROUP));
     }
 }
 
@@ -206,9 +211,16 @@ impl Kernel for Fill<'_> {
     }
 }
 
-/// Input features of a group: row `j` of `to` is feature `j`.
+/// Input features of a group: row `j` of `to` is feature `j`. The group from `ahead` on comes soon.
 #[inline(always)]
-fn turn_floats<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut [u32], to_row: usize) {
+fn turn_floats<S: Simd>(
+    simd: S,
+    group: &[u32],
+    ahead: *const u32,
+    columns: &Range<usize>,
+    to: &mut [u32],
+    to_row: usize,
+) {
     let (n_row, n) = (to.len() / to_row, columns.len());
     let mut whole = 0;
     if n_row == GROUP {
@@ -216,6 +228,7 @@ fn turn_floats<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut
         assert!(group.len() >= (columns.start + whole) * GROUP && whole <= to_row);
         for column in (0..whole).step_by(SQUARE) {
             for half in (0..GROUP).step_by(SQUARE) {
+                request(ahead.wrapping_add((columns.start + column + half / 2) * GROUP));
                 // SAFETY: the group has the words of `columns` for all its features, and `to` has a row for each of these, as
                 // wide as the columns: asserted.
                 unsafe {
@@ -233,9 +246,16 @@ fn turn_floats<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut
     }
 }
 
-/// Input features of a group in pairs: row `p` of `to` is features `2 p` and `2 p + 1`.
+/// Input features of a group in pairs: row `p` of `to` is features `2 p` and `2 p + 1`. The group from `ahead` on comes soon.
 #[inline(always)]
-fn turn_pairs<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut [u32], to_row: usize) {
+fn turn_pairs<S: Simd>(
+    simd: S,
+    group: &[u32],
+    ahead: *const u32,
+    columns: &Range<usize>,
+    to: &mut [u32],
+    to_row: usize,
+) {
     let (n_row, n, first_word) = (to.len() / to_row, columns.len(), columns.start / 2);
     let mut whole = 0;
     if n_row == GROUP / 2 && columns.start.is_multiple_of(2) {
@@ -243,6 +263,7 @@ fn turn_pairs<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut 
         assert!(group.len() >= (first_word + whole / 2) * GROUP && whole <= to_row);
         for column in (0..whole).step_by(2 * SQUARE) {
             for half in (0..GROUP).step_by(SQUARE) {
+                request(ahead.wrapping_add((first_word + column / 2 + half / 2) * GROUP));
                 // SAFETY: as in `turn_floats`, with half as many words and rows.
                 unsafe {
                     let from = group.as_ptr().add((first_word + column / 2) * GROUP + half);
