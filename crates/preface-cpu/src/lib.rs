@@ -23,6 +23,7 @@ mod attention;
 mod blocks;
 mod buffers;
 mod chunk;
+mod division;
 mod dropout;
 mod groups;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use preface_backend::{Activation, Direction, Epilogue, Term};
 use crate::CpuBackend;
 use crate::activation::{activate, activate_grad, gate, gate_grad};
 use crate::blocks::dots::{self, Quantised};
+use crate::division::{Task, divide};
 use crate::product::{Factors, THIN_ROWS, block_columns, memory, product};
 use crate::rows::RowKernel;
 use crate::simd::{Kernel, Requests, Simd, update};
@@ -53,14 +54,11 @@ pub fn linear(
     // A gate's two halves are computed side by side.
     let width = product_width / tail.n_piece();
     let n_column = block_columns(&factors, n_row, tail.n_piece());
-    let n_block = width.div_ceil(n_column);
-    // Rows are divided only where the columns give too few tasks for the threads: each part packs the panel again.
-    let n_part = (2 * backend.pool.threads()).div_ceil(n_block).min(n_row.div_ceil(LEAST_ROWS));
+    let tasks = divide(width.div_ceil(n_column), n_row, LEAST_ROWS, backend.pool.threads());
     let out = out.share();
-    backend.pool.run(n_block * n_part, |task, scratch| {
-        let (block, part) = (task % n_block, task / n_block);
+    backend.pool.run(tasks.len(), |task, scratch| {
+        let Task { block, rows } = tasks[task].clone();
         let columns = block * n_column..((block + 1) * n_column).min(width);
-        let rows = n_row * part / n_part..n_row * (part + 1) / n_part;
         let n_memory = memory(&factors, tail.n_piece(), columns.len());
         let [memory, wide] = scratch.floats([n_memory, 4 * columns.len()]);
         backend.tier.run(Block {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use preface_backend::Direction;
 
 use crate::CpuBackend;
+use crate::division::{Task, divide};
 use crate::product::{Factors, block_columns, memory, product};
 use crate::simd::{Kernel, SQUARE, Simd, turn_rows, update};
 use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, View, ViewMut};
@@ -49,13 +50,11 @@ pub fn add_product(
         quantised: None,
     }];
     let n_column = block_columns(&factors, n_out, 1);
-    let n_block = n_in.div_ceil(n_column);
-    let n_part = (2 * backend.pool.threads()).div_ceil(n_block).min(n_out.div_ceil(LEAST_FEATURES));
+    let tasks = divide(n_in.div_ceil(n_column), n_out, LEAST_FEATURES, backend.pool.threads());
     let grads = grads.share();
-    backend.pool.run(n_block * n_part, |task, scratch| {
-        let (block, part) = (task % n_block, task / n_block);
+    backend.pool.run(tasks.len(), |task, scratch| {
+        let Task { block, rows: features } = tasks[task].clone();
         let columns = block * n_column..((block + 1) * n_column).min(n_in);
-        let features = n_out * part / n_part..n_out * (part + 1) / n_part;
         let [memory] = scratch.floats([memory(&factors, 1, columns.len())]);
         backend.tier.run(Block { factors: &factors, columns, features, n_in, first, grads: &grads, memory });
     });
