@@ -14,8 +14,8 @@ pub struct Task {
     pub rows: Range<usize>,
 }
 
-/// Tasks for `threads` threads, as many for each and one thread's after the other's, as the pool hands them out. More than
-/// `least_rows` rows may be divided, so no task has fewer than half of that because of it.
+/// Tasks for `threads` threads, one thread's after the other's, as the pool hands them out; as many for each, where there are
+/// rows enough. Only more than `least_rows` are divided, so no part is smaller than half of that.
 pub fn divide(n_block: usize, n_row: usize, least_rows: usize, threads: usize) -> Vec<Task> {
     if n_row == 0 {
         return Vec::new();

@@ -125,15 +125,14 @@ impl Groups {
         for first in depth.clone().step_by(GROUP) {
             let group = &self.words[first * n_word..(first + GROUP) * n_word];
             let n = GROUP.min(depth.end - first);
-            let ahead = self.words.as_ptr().wrapping_add((first + GROUPS_AHEAD * GROUP) * n_word);
             match self.element {
                 Element::F32 => {
                     let to = &mut panel[(first - depth.start) * panel_row..][..n * panel_row];
-                    turn_floats(simd, group, ahead, columns, to, panel_row);
+                    turn_floats(simd, group, columns, to, panel_row);
                 }
                 Element::Bf16 => {
                     let to = &mut panel[(first - depth.start) / 2 * panel_row..][..n.div_ceil(2) * panel_row];
-                    turn_pairs(simd, group, ahead, columns, to, panel_row);
+                    turn_pairs(simd, group, columns, to, panel_row);
                 }
             }
         }
@@ -156,11 +155,12 @@ impl Groups {
 /// they follow each other.
 const GROUPS_AHEAD: usize = 4;
 
-/// Asks for the four lines that half a square is made of.
+/// Asks for half the lines of a square, from word `word` on, of the group that comes so many groups behind `group`.
 #[inline(always)]
-fn request(words: *const u32) {
+fn request(group: &[u32], word: usize) {
+    let ahead = group.as_ptr().wrapping_add(GROUPS_AHEAD * group.len());
     for line in 0..SQUARE / 2 {
-        prefetch_second(words.wrapping_add(line * GROUP));
+        prefetch_second(ahead.wrapping_add((word + line) * GROUP));
     }
 }
 
@@ -211,16 +211,9 @@ impl Kernel for Fill<'_> {
     }
 }
 
-/// Input features of a group: row `j` of `to` is feature `j`. The group from `ahead` on comes soon.
+/// Input features of a group: row `j` of `to` is feature `j`.
 #[inline(always)]
-fn turn_floats<S: Simd>(
-    simd: S,
-    group: &[u32],
-    ahead: *const u32,
-    columns: &Range<usize>,
-    to: &mut [u32],
-    to_row: usize,
-) {
+fn turn_floats<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut [u32], to_row: usize) {
     let (n_row, n) = (to.len() / to_row, columns.len());
     let mut whole = 0;
     if n_row == GROUP {
@@ -228,7 +221,7 @@ fn turn_floats<S: Simd>(
         assert!(group.len() >= (columns.start + whole) * GROUP && whole <= to_row);
         for column in (0..whole).step_by(SQUARE) {
             for half in (0..GROUP).step_by(SQUARE) {
-                request(ahead.wrapping_add((columns.start + column + half / 2) * GROUP));
+                request(group, columns.start + column + half / 2);
                 // SAFETY: the group has the words of `columns` for all its features, and `to` has a row for each of these, as
                 // wide as the columns: asserted.
                 unsafe {
@@ -246,16 +239,9 @@ fn turn_floats<S: Simd>(
     }
 }
 
-/// Input features of a group in pairs: row `p` of `to` is features `2 p` and `2 p + 1`. The group from `ahead` on comes soon.
+/// Input features of a group in pairs: row `p` of `to` is features `2 p` and `2 p + 1`.
 #[inline(always)]
-fn turn_pairs<S: Simd>(
-    simd: S,
-    group: &[u32],
-    ahead: *const u32,
-    columns: &Range<usize>,
-    to: &mut [u32],
-    to_row: usize,
-) {
+fn turn_pairs<S: Simd>(simd: S, group: &[u32], columns: &Range<usize>, to: &mut [u32], to_row: usize) {
     let (n_row, n, first_word) = (to.len() / to_row, columns.len(), columns.start / 2);
     let mut whole = 0;
     if n_row == GROUP / 2 && columns.start.is_multiple_of(2) {
@@ -263,7 +249,7 @@ fn turn_pairs<S: Simd>(
         assert!(group.len() >= (first_word + whole / 2) * GROUP && whole <= to_row);
         for column in (0..whole).step_by(2 * SQUARE) {
             for half in (0..GROUP).step_by(SQUARE) {
-                request(ahead.wrapping_add((first_word + column / 2 + half / 2) * GROUP));
+                request(group, first_word + column / 2 + half / 2);
                 // SAFETY: as in `turn_floats`, with half as many words and rows.
                 unsafe {
                     let from = group.as_ptr().add((first_word + column / 2) * GROUP + half);

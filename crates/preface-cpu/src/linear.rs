@@ -14,7 +14,7 @@ use crate::rows::RowKernel;
 use crate::simd::{Kernel, Requests, Simd, update};
 use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, Values};
 
-/// Rows for which packing a panel of the weight pays: a task has at least so many if there are enough.
+/// Rows for which packing a panel of the weight pays: so many are not divided among tasks.
 const LEAST_ROWS: usize = 64;
 
 pub fn linear(

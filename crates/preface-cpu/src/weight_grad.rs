@@ -14,7 +14,7 @@ use crate::product::{Factors, block_columns, memory, product};
 use crate::simd::{Kernel, SQUARE, Simd, turn_rows, update};
 use crate::storage::{CpuRows, CpuWeight, Element, SharedRows, View, ViewMut};
 
-/// Output features that a task takes: the panel of `x` that it packs is used for so many.
+/// Output features for which packing a panel of `x` pays: so many are not divided among tasks.
 const LEAST_FEATURES: usize = 64;
 /// Features that are turned at a time: their columns stay in the second-level cache.
 const TURNED: usize = 32;
